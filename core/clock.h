@@ -1,0 +1,59 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <string>
+
+namespace ferro {
+
+/// Time as a dependency, so that tests do not sleep.
+class Clock {
+ public:
+  using Duration = std::chrono::nanoseconds;
+  using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;
+  virtual ~Clock() = default;
+  virtual TimePoint now() const = 0;               ///< Monotonic.
+  virtual std::string utc_timestamp() const = 0;   ///< RFC 3339, milliseconds, "Z".
+  /// Waits until notified with `ready()` true or until `deadline` on this clock. Returns ready().
+  virtual bool wait_until(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, TimePoint deadline,
+                          const std::function<bool()>& ready) = 0;
+};
+
+/// The machine's clocks. Thread-safe.
+class SystemClock final : public Clock {
+ public:
+  TimePoint now() const override;
+  std::string utc_timestamp() const override;
+  bool wait_until(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, TimePoint deadline,
+                  const std::function<bool()>& ready) override;
+};
+
+/// Stands still until advanced. Thread-safe.
+class ManualClock final : public Clock {
+ public:
+  TimePoint now() const override;
+  std::string utc_timestamp() const override;  ///< 1970-01-01 plus the time advanced.
+  bool wait_until(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, TimePoint deadline,
+                  const std::function<bool()>& ready) override;
+  void advance(Duration by);
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable advanced_;
+  TimePoint now_{};
+};
+
+/// Seconds since construction on `clock`.
+class Stopwatch {
+ public:
+  explicit Stopwatch(const Clock& clock) : clock_(clock), start_(clock.now()) {}
+  double seconds() const { return std::chrono::duration<double>(clock_.now() - start_).count(); }
+
+ private:
+  const Clock& clock_;
+  Clock::TimePoint start_;
+};
+
+}  // namespace ferro

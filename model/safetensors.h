@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/aten.h"
+
+namespace ferro {
+
+/// A memory-mapped .safetensors file. The header is checked as the format asks: at most 100 MB, offsets contiguous and within the
+/// file, no overlap, no duplicate names, sizes equal to shape times dtype. Error{kData} naming file and tensor, Error{kIo}.
+class SafetensorsFile {
+ public:
+  struct Entry {
+    std::string dtype;  ///< "F32", "BF16", ...
+    std::vector<std::int64_t> shape;
+    std::uint64_t begin = 0, end = 0;  ///< Bytes in the data section.
+  };
+  explicit SafetensorsFile(const std::filesystem::path& path);
+  const std::map<std::string, Entry>& entries() const;
+  bool contains(const std::string& name) const;
+  /// A view onto the mapping (alive as long as the tensor is); read-only by contract.
+  at::Tensor tensor(const std::string& name) const;
+
+ private:
+  struct Mapping;
+  std::shared_ptr<Mapping> mapping_;
+};
+
+/// Writes tensors in the given order, streaming; atomic (temporary, fsync, rename). Returns the file's SHA-256.
+struct NamedShape {
+  std::string name;
+  std::vector<std::int64_t> shape;
+};
+std::string write_safetensors(const std::filesystem::path& path, const std::vector<NamedShape>& tensors, at::ScalarType dtype,
+                              const std::function<at::Tensor(const std::string&)>& get,
+                              const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+
+}  // namespace ferro

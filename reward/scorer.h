@@ -1,0 +1,33 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "reward/verdict.h"
+
+namespace ferro {
+
+/// One group to judge: the texts of its answers beside the row they answer.
+struct ScoreRequest {
+  std::string question, solution;
+  std::vector<std::string> completions;  ///< [G]
+};
+
+/// [function][G]
+struct GroupVerdicts {
+  std::vector<std::vector<Verdict>> verdicts;
+};
+
+/// Judges groups: in this process, or (later) by a reward service. Thread-safe.
+class Scorer {
+ public:
+  virtual ~Scorer() = default;
+  virtual const std::vector<std::string>& function_names() const = 0;
+  virtual GroupVerdicts score(const ScoreRequest& request) = 0;
+};
+
+/// Judges here, in the calling thread; an exception in a function becomes a Verdict without value, reason "exception".
+std::unique_ptr<Scorer> make_local_scorer(const std::vector<std::string>& function_names);
+
+}  // namespace ferro
