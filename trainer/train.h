@@ -1,0 +1,24 @@
+#pragma once
+
+#include <functional>
+#include <stop_token>
+
+#include "trainer/grpo_config.h"
+#include "trainer/sft_config.h"
+#include "data/image_input.h"
+#include "data/image_processor_config.h"
+
+namespace ferro {
+
+/// Makes the loader of training or evaluation images (the OpenCV one, from launch/); `augment` asks for training augmentation of the epoch given by the loader's caller.
+struct TrainEnvironment {
+  std::function<std::unique_ptr<ImageLoader>(const ImageProcessorConfig&, std::size_t cache_entries)> make_loader;
+  std::stop_token stop;
+  const Clock* clock = nullptr;
+};
+
+/// Run a whole job: config in, run folder out. Errors as documented in docs/exit-codes.md.
+void train_sft(const SftConfig& config, const TrainEnvironment& environment);
+void train_grpo(const GrpoConfig& config, const TrainEnvironment& environment);
+
+}  // namespace ferro
