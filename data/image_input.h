@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "data/augment_config.h"
+
 namespace ferro {
 
 /// Patches along time, height, width (before the spatial merge).
@@ -28,7 +30,8 @@ struct ImageInput {
 class ImageLoader {
  public:
   virtual ~ImageLoader() = default;
-  virtual std::shared_ptr<const ImageInput> load(const std::filesystem::path& path) = 0;
+  /// `augment` null: the image as it is.
+  virtual std::shared_ptr<const ImageInput> load(const std::filesystem::path& path, const AugmentKey* augment) = 0;
 };
 
 }  // namespace ferro

@@ -32,7 +32,7 @@ class PromptBuilder {
   PromptBuilder(const Tokenizer& tokenizer, ImageLoader& images, VisionTokens tokens, PromptOptions options);
 
   /// Error{kData} naming the row: image unreadable, prompt too long.
-  std::shared_ptr<const Prompt> build(const Row& row) const;
+  std::shared_ptr<const Prompt> build(const Row& row, const AugmentKey* augment = nullptr) const;
   /// From a rendered text and its images, in order.
   std::shared_ptr<const Prompt> build(const std::string& rendered, std::vector<std::shared_ptr<const ImageInput>> images) const;
   /// Ids of an answer's text with the end-of-turn token after it.

@@ -10,9 +10,9 @@
 
 namespace ferro {
 
-/// Makes the loader of training or evaluation images (the OpenCV one, from launch/); `augment` asks for training augmentation of the epoch given by the loader's caller.
+/// What a job needs from outside: the OpenCV image loader (made in launch/, because LibTorch targets do not see OpenCV), the stop flag, time.
 struct TrainEnvironment {
-  std::function<std::unique_ptr<ImageLoader>(const ImageProcessorConfig&, std::size_t cache_entries)> make_loader;
+  std::function<std::unique_ptr<ImageLoader>(const ImageProcessorConfig&, const AugmentConfig&, std::size_t cache_entries)> make_loader;
   std::stop_token stop;
   const Clock* clock = nullptr;
 };

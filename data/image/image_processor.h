@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/augment_config.h"
 #include "data/image_input.h"
 #include "data/image_processor_config.h"
 
@@ -36,25 +37,10 @@ std::pair<std::int32_t, std::int32_t> smart_resize(std::int32_t height, std::int
 /// Picture -> patches, by the config: resize, rescale, normalise, patch order of Qwen2-VL.
 ImageInput process_picture(const Picture& picture, const ImageProcessorConfig& config);
 
-/// Augmentation of small faces in training: horizontal flip, shift, brightness and contrast; a pure function of (seed, sample, epoch).
-struct AugmentConfig {
-  bool enabled = false;
-  double flip_probability = 0.5;
-  double max_shift = 0.08;       ///< Share of the side.
-  double max_brightness = 0.15;  ///< Share of 255, added.
-  double max_contrast = 0.15;    ///< Factor 1 +- this.
-  template <class Visitor>
-  void visit(Visitor& v) {
-    v.field("enabled", enabled, "Augment training images (never those of evaluation).");
-    v.field("flip_probability", flip_probability, {.min = 0.0, .max = 1.0}, "Chance of a horizontal flip.");
-    v.field("max_shift", max_shift, {.min = 0.0, .max = 0.5}, "Largest shift as a share of the side.");
-    v.field("max_brightness", max_brightness, {.min = 0.0, .max = 1.0}, "Largest brightness change as a share of full scale.");
-    v.field("max_contrast", max_contrast, {.min = 0.0, .max = 1.0}, "Contrast factor is drawn from 1 +- this.");
-  }
-};
-Picture augment(const Picture& picture, const AugmentConfig& config, std::uint64_t seed, std::int64_t sample, std::int64_t epoch);
+/// A pure function of picture, config and key.
+Picture augment(const Picture& picture, const AugmentConfig& config, const AugmentKey& key);
 
-/// Reads, decodes and processes files; keeps the last `cache_entries` results (thread-safe).
-std::unique_ptr<ImageLoader> make_image_loader(const ImageProcessorConfig& config, std::size_t cache_entries);
+/// Reads, decodes and processes files; keeps the last `cache_entries` decoded pictures and results (thread-safe).
+std::unique_ptr<ImageLoader> make_image_loader(const ImageProcessorConfig& config, const AugmentConfig& augmentation, std::size_t cache_entries);
 
 }  // namespace ferro
