@@ -25,8 +25,18 @@ if(FERRO_CUDA)
   target_compile_definitions(ferro_torch INTERFACE FERRO_CUDA=1)
 endif()
 
-# One precompiled header (model/aten.h) serves every target that includes LibTorch.
+# One precompiled header (model/aten.h), compiled once, serves every target that includes LibTorch; OpenMP is LibTorch's
+# own threading, so its flag belongs to all of them.
+target_compile_options(ferro_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+target_link_libraries(ferro_torch INTERFACE gomp)
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/torch_pch.cpp CONTENT "")
+add_library(ferro_torch_pch OBJECT ${CMAKE_BINARY_DIR}/torch_pch.cpp)
+target_include_directories(ferro_torch_pch PUBLIC ${PROJECT_SOURCE_DIR})
+target_compile_options(ferro_torch_pch PRIVATE ${FERRO_WARNINGS})
+target_link_libraries(ferro_torch_pch PRIVATE ferro_torch)
+target_precompile_headers(ferro_torch_pch PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${PROJECT_SOURCE_DIR}/model/aten.h>")
+
 function(ferro_use_torch_pch target)
   target_link_libraries(${target} PRIVATE ferro_torch)
-  target_precompile_headers(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${PROJECT_SOURCE_DIR}/model/aten.h>")
+  target_precompile_headers(${target} REUSE_FROM ferro_torch_pch)
 endfunction()
