@@ -6,7 +6,7 @@
 
 #include "data/augment_config.h"
 #include "trainer/data_config.h"
-#include "trainer/optimizer.h"
+#include "trainer/optimizer_config.h"
 #include "trainer/policy_loss.h"
 
 namespace ferro {

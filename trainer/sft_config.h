@@ -5,7 +5,7 @@
 
 #include "data/augment_config.h"
 #include "trainer/data_config.h"
-#include "trainer/optimizer.h"
+#include "trainer/optimizer_config.h"
 
 namespace ferro {
 
