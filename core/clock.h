@@ -1,10 +1,13 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <string>
+#include <vector>
 
 namespace ferro {
 
@@ -14,11 +17,11 @@ class Clock {
   using Duration = std::chrono::nanoseconds;
   using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;
   virtual ~Clock() = default;
-  virtual TimePoint now() const = 0;               ///< Monotonic.
-  virtual std::string utc_timestamp() const = 0;   ///< RFC 3339, milliseconds, "Z".
+  virtual TimePoint now() const = 0;              ///< Monotonic.
+  virtual std::string utc_timestamp() const = 0;  ///< RFC 3339, milliseconds, "Z".
   /// Waits until notified with `ready()` true or until `deadline` on this clock. Returns ready().
-  virtual bool wait_until(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, TimePoint deadline,
-                          const std::function<bool()>& ready) = 0;
+  virtual bool wait_until(std::unique_lock<std::mutex>& lock, std::condition_variable& changed,
+                          TimePoint deadline, const std::function<bool()>& ready) = 0;
 };
 
 /// The machine's clocks. Thread-safe.
@@ -30,7 +33,8 @@ class SystemClock final : public Clock {
                   const std::function<bool()>& ready) override;
 };
 
-/// Stands still until advanced. Thread-safe.
+/// Stands still until advanced. Thread-safe. REQUIRES of advance(): the caller holds no mutex that a waiter
+/// waits with.
 class ManualClock final : public Clock {
  public:
   TimePoint now() const override;
@@ -40,9 +44,13 @@ class ManualClock final : public Clock {
   void advance(Duration by);
 
  private:
-  mutable std::mutex mutex_;
-  std::condition_variable advanced_;
-  TimePoint now_{};
+  struct Waiter {
+    std::mutex* mutex;
+    std::condition_variable* changed;
+  };
+  std::atomic<std::int64_t> now_ns_{0};
+  std::mutex waiters_mutex_;
+  std::vector<Waiter*> waiters_;
 };
 
 /// Seconds since construction on `clock`.

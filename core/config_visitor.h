@@ -21,13 +21,14 @@ using Choices = std::vector<const char*>;
 //   template <class Visitor> void visit(Visitor& v) {
 //     v.field("epsilon", epsilon, {.min = 0.0, .max = 1.0}, "What it does, its unit, when to change it.");
 //     v.field("loss_type", loss_type, Choices{"grpo", "dapo"}, "...");       // std::string + choices
-//     v.field("seed", seed, "...");                                           // bool, int64, double, string, vector<..>
-//     v.section("optimizer", optimizer, "...");                               // nested struct
+//     v.field("seed", seed, "...");                                           // bool, int64, double, string,
+//     vector<..> v.section("optimizer", optimizer, "...");                               // nested struct
 //   }
 //
 // and, optionally, rules that span fields:
 //
-//   template <class Report> void validate(Report&& report) const { if (...) report("epsilon_high", "must be >= epsilon"); }
+//   template <class Report> void validate(Report&& report) const { if (...) report("epsilon_high", "must be
+//   >= epsilon"); }
 //
 // Field types: bool, int, std::int64_t, double, std::string, std::vector<std::string>,
 // std::vector<double>, std::vector<std::int64_t>.

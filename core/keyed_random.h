@@ -8,17 +8,18 @@ namespace ferro {
 
 /// Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011): a pure
 /// function from a 128-bit counter and a 64-bit key to 128 random bits.
-std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);
+std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
+                                        std::array<std::uint32_t, 2> key);
 
 /// What a draw is for. Part of its key, so that two uses never share a stream. Never renumber.
 enum class RandomPurpose : std::uint32_t {
-  kSampling = 1,      ///< (sample id, epoch, generation, position)
-  kDataOrder = 2,     ///< (epoch)
-  kInitialisation = 3,///< (hash of the parameter's name)
-  kAugmentation = 4,  ///< (sample id, epoch)
-  kFaces = 5,         ///< (face index, field)
-  kBootstrap = 6,     ///< (replicate)
-  kLabels = 7,        ///< (row, copy)
+  kSampling = 1,        ///< (sample id, epoch, generation, position)
+  kDataOrder = 2,       ///< (epoch)
+  kInitialisation = 3,  ///< (hash of the parameter's name)
+  kAugmentation = 4,    ///< (sample id, epoch)
+  kFaces = 5,           ///< (face index, field)
+  kBootstrap = 6,       ///< (replicate)
+  kLabels = 7,          ///< (row, copy)
   kTest = 8,
 };
 
@@ -29,10 +30,10 @@ class KeyedRandom {
   KeyedRandom(std::uint64_t seed, RandomPurpose purpose, std::initializer_list<std::uint64_t> coordinates);
 
   std::uint32_t next_u32();
-  double uniform();                                ///< [0, 1), 53 bits.
-  double uniform(double low, double high);         ///< [low, high).
-  std::uint64_t below(std::uint64_t n);            ///< [0, n), unbiased; n > 0.
-  double normal();                                 ///< Mean 0, variance 1 (Box-Muller).
+  double uniform();                         ///< [0, 1), 53 bits.
+  double uniform(double low, double high);  ///< [low, high).
+  std::uint64_t below(std::uint64_t n);     ///< [0, n), unbiased; n > 0.
+  double normal();                          ///< Mean 0, variance 1 (Box-Muller).
 
  private:
   std::array<std::uint32_t, 2> key_;
