@@ -18,7 +18,8 @@ struct RewardFunction {
 const std::vector<RewardFunction>& reward_functions();
 const RewardFunction& find_reward_function(std::string_view name);
 
-/// Text of the first `<answer>(.*?)</answer>` (dot matches newline), else the whole text; stripped like Python's str.strip().
+/// Text of the first `<answer>(.*?)</answer>` (dot matches newline), else the whole text; stripped like
+/// Python's str.strip().
 std::string_view answer_text(std::string_view text);
 
 }  // namespace ferro

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "reward/reward_function.h"
 #include "reward/verdict.h"
 
 namespace ferro {
@@ -27,7 +28,12 @@ class Scorer {
   virtual GroupVerdicts score(const ScoreRequest& request) = 0;
 };
 
-/// Judges here, in the calling thread; an exception in a function becomes a Verdict without value, reason "exception".
+/// Judges here, in the calling thread; an exception in a function becomes a Verdict without value, reason
+/// "exception". Error{kConfig}: no function, an unknown one (the message lists those there are) or one named
+/// twice.
 std::unique_ptr<Scorer> make_local_scorer(const std::vector<std::string>& function_names);
+
+/// The same with functions of the caller's own.
+std::unique_ptr<Scorer> make_local_scorer(std::vector<RewardFunction> functions);
 
 }  // namespace ferro

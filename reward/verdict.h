@@ -10,7 +10,8 @@ namespace ferro {
 /// Outcome of one reward function on one answer. "Could not judge" is kept apart from "judged wrong".
 struct Verdict {
   std::optional<double> value;  ///< Empty: could not be judged.
-  std::string reason;           ///< Short, stable, countable: "ok", "label_mismatch", "no_answer_tag", "bad_format", "exception".
+  std::string reason;  ///< Short, stable, countable: "ok", "label_mismatch", "no_answer_tag", "bad_format",
+                       ///< "exception".
 };
 
 /// What a reward function sees. A pure function of it.
