@@ -15,8 +15,9 @@ struct Segment {
   std::int32_t prefix_begin = 0, prefix_end = 0;
 };
 
-/// "The hidden state of packed row `row` predicts `token`." `sequence` numbers the answers of the batch; targets of one
-/// sequence are consecutive and in order. A prompt's last row predicts the first token of all of its answers.
+/// "The hidden state of packed row `row` predicts `token`." `sequence` numbers the answers of the batch;
+/// targets of one sequence are consecutive and in order. A prompt's last row predicts the first token of all
+/// of its answers.
 struct Target {
   std::int32_t row = 0;
   std::int32_t token = 0;
@@ -41,13 +42,15 @@ struct PackedBatch {
 /// Appends prompts and answers to a batch under construction.
 class BatchPacker {
  public:
-  /// A prompt once, then its answers, each a segment with the prompt as prefix; every answer token becomes a target.
-  /// Answers' positions continue the prompt's. Empty answers keep their sequence number and have no targets.
+  /// A prompt once, then its answers, each a segment with the prompt as prefix; every answer token becomes a
+  /// target. Answers' positions continue the prompt's. Empty answers keep their sequence number and have no
+  /// targets.
   void add_group(const Prompt& prompt, std::span<const std::vector<std::int32_t>> answers);
 
-  /// One sequence without prefix: prompt and answer in one segment. Targets: the answer's tokens, or (`all_tokens`) every
-  /// token after the first that is not an image or video placeholder.
-  void add_row(const Prompt& prompt, std::span<const std::int32_t> answer, bool all_tokens, const VisionTokens& tokens);
+  /// One sequence without prefix: prompt and answer in one segment. Targets: the answer's tokens, or
+  /// (`all_tokens`) every token after the first that is not an image or video placeholder.
+  void add_row(const Prompt& prompt, std::span<const std::int32_t> answer, bool all_tokens,
+               const VisionTokens& tokens);
 
   /// A prompt alone, no targets: prefill.
   void add_prompt(const Prompt& prompt);
@@ -58,6 +61,7 @@ class BatchPacker {
 
  private:
   void append_prompt_rows(const Prompt& prompt);
+  void append_answer_rows(std::span<const std::int32_t> answer, std::int32_t first_position);
   std::vector<std::int32_t> tokens_;
   std::vector<std::int32_t> positions_[3];
   std::vector<Segment> segments_;
