@@ -12,7 +12,8 @@ namespace ferro {
 namespace {
 
 /// Sorted bootstrap replicates of the mean of `differences`.
-std::vector<double> bootstrap_means(std::span<const int> differences, std::uint64_t seed, std::int64_t replicates) {
+std::vector<double> bootstrap_means(std::span<const int> differences, std::uint64_t seed,
+                                    std::int64_t replicates) {
   const std::uint64_t count = differences.size();
   std::vector<double> means(static_cast<std::size_t>(replicates));
   for (std::size_t r = 0; r < means.size(); ++r) {
@@ -35,8 +36,8 @@ double percentile(std::span<const double> sorted, double share) {
 
 }  // namespace
 
-PairedInterval paired_interval(std::span<const std::uint8_t> right_a, std::span<const std::uint8_t> right_b, std::uint64_t seed,
-                               std::int64_t replicates) {
+PairedInterval paired_interval(std::span<const std::uint8_t> right_a, std::span<const std::uint8_t> right_b,
+                               std::uint64_t seed, std::int64_t replicates) {
   FERRO_CHECK(right_a.size() == right_b.size(), "{} rows of A, {} of B", right_a.size(), right_b.size());
   FERRO_CHECK(replicates > 0, "{} replicates", replicates);
   PairedInterval result;
@@ -59,7 +60,8 @@ PairedInterval paired_interval(std::span<const std::uint8_t> right_a, std::span<
   result.difference = static_cast<double>(right_in_b - right_in_a) / n;
 
   const double mean_square = static_cast<double>(result.only_a + result.only_b) / n;
-  const double standard_error = std::sqrt(std::max(0.0, mean_square - result.difference * result.difference) / n);
+  const double standard_error =
+      std::sqrt(std::max(0.0, mean_square - result.difference * result.difference) / n);
   constexpr double kTwoSided95 = 1.959963984540054;  // 0.975 quantile of the standard normal.
   result.normal_low = result.difference - kTwoSided95 * standard_error;
   result.normal_high = result.difference + kTwoSided95 * standard_error;
