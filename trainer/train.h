@@ -1,8 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <functional>
+#include <memory>
 #include <stop_token>
 
+#include "core/clock.h"
 #include "trainer/grpo_config.h"
 #include "trainer/sft_config.h"
 #include "data/image_input.h"
