@@ -1,0 +1,70 @@
+#include "data/positions.h"
+
+#include <limits>
+
+#include <catch2/catch.hpp>
+
+#include "core/error.h"
+
+namespace ferro {
+namespace {
+
+using Ids = std::vector<std::int32_t>;
+using Media = std::vector<std::shared_ptr<const ImageInput>>;
+
+constexpr std::int32_t kImage = 90, kVideo = 91;
+const VisionTokens kTokens{.image_token_id = kImage, .video_token_id = kVideo};
+
+std::shared_ptr<const ImageInput> medium(GridThw grid, bool video = false, double seconds = 1.0) {
+  ImageInput input;
+  input.grid = grid;
+  input.video = video;
+  input.second_per_grid = seconds;
+  return std::make_shared<const ImageInput>(std::move(input));
+}
+
+TEST_CASE("text has the same position on all axes") {
+  const MropePositions got = mrope_positions(Ids{3, 4, 5}, Media{}, kTokens);
+  CHECK(got.ids == Ids{0, 1, 2, 0, 1, 2, 0, 1, 2});
+  CHECK(got.next == 3);
+  CHECK(got.delta == 0);
+}
+
+TEST_CASE("two images side by side without a token between them are told apart by their grids") {
+  // 1x2 then 2x1 merged tokens: the second starts at max(1, 2) = 2; after it comes 2 + 2.
+  const MropePositions got = mrope_positions(Ids{kImage, kImage, kImage, kImage, 7},
+                                             Media{medium({1, 2, 4}), medium({1, 4, 2})}, kTokens);
+  CHECK(got.ids == Ids{0, 0, 2, 2, 4, 0, 0, 2, 3, 4, 0, 1, 2, 2, 4});
+  CHECK(got.next == 5);
+}
+
+TEST_CASE("the rules differ on video: fractions of seconds, and where text goes on") {
+  const Ids ids{kVideo, kVideo, 7};
+  const Media media{medium({2, 2, 2}, true, 0.75)};
+  // Hub: int(1 * 0.75 * 2) = 1, text at max + 1 = 2. Transformers 5: int(0.75) = 0 s, text at 0 + max(1, 1)
+  // = 1.
+  CHECK(mrope_positions(ids, media, kTokens, PositionRule::kHub).ids == Ids{0, 1, 2, 0, 0, 2, 0, 0, 2});
+  CHECK(mrope_positions(ids, media, kTokens, PositionRule::kTransformers5).ids ==
+        Ids{0, 0, 1, 0, 0, 1, 0, 0, 1});
+}
+
+TEST_CASE("placeholders that do not match the grids are refused") {
+  CHECK_THROWS_WITH(mrope_positions(Ids{kImage, 1}, Media{medium({1, 4, 4})}, kTokens),
+                    Catch::Contains("needs 4"));
+  CHECK_THROWS_WITH(mrope_positions(Ids{kImage, kImage}, Media{medium({1, 2, 2})}, kTokens),
+                    Catch::Contains("more runs"));
+  CHECK_THROWS_WITH(mrope_positions(Ids{1}, Media{medium({1, 2, 2})}, kTokens), Catch::Contains("only 0"));
+  CHECK_THROWS_AS(mrope_positions(Ids{kVideo}, Media{medium({1, 2, 2})}, kTokens), Error);
+  CHECK_THROWS_AS(mrope_positions(Ids{kImage}, Media{medium({1, 3, 2})}, kTokens), Error);
+  CHECK_THROWS_AS(mrope_positions(Ids{kImage}, Media{medium({0, 2, 2})}, kTokens), Error);
+}
+
+TEST_CASE("absurd video times are refused, not overflowed") {
+  for (const double seconds : {1e30, -1.0, std::numeric_limits<double>::quiet_NaN()}) {
+    CHECK_THROWS_AS(mrope_positions(Ids{kVideo, kVideo}, Media{medium({2, 2, 2}, true, seconds)}, kTokens),
+                    Error);
+  }
+}
+
+}  // namespace
+}  // namespace ferro
