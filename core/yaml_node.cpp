@@ -184,7 +184,9 @@ std::string YamlNode::describe() const {
 YamlNode parse_yaml(const std::string& text, std::string source, bool is_override) {
   const auto shared_source = std::make_shared<const std::string>(std::move(source));
   TreeBuilder builder(shared_source, is_override);
-  std::istringstream stream(text);
+  // yaml-cpp takes a quote that is never closed as closed at the end of input, but not at an end-of-document
+  // mark.
+  std::istringstream stream(text + (text.ends_with('\n') ? "...\n" : "\n...\n"));
   try {
     YAML::Parser parser(stream);
     if (parser.HandleNextDocument(builder)) {
