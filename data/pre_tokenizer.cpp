@@ -1,0 +1,147 @@
+#include "data/pre_tokenizer.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include <array>
+#include <cstdint>
+
+#include "core/error.h"
+
+namespace ferro {
+
+const char* const kQwen2SplitPattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+const char* const kGpt2SplitPattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+namespace {
+
+// PCRE2's \s holds U+180E, Oniguruma's does not: write the class out.
+constexpr const char* kSpaces =
+    R"(\t-\r\x20\x85\xA0\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
+
+std::string to_pcre2(std::string_view pattern) {
+  std::string out;
+  bool in_class = false;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    const char c = pattern[i];
+    if (c == '\\' && i + 1 < pattern.size()) {
+      const char escaped = pattern[++i];
+      if (escaped == 's') {
+        out += in_class ? std::string(kSpaces) : fmt::format("[{}]", kSpaces);
+      } else if (escaped == 'S' && !in_class) {
+        out += fmt::format("[^{}]", kSpaces);
+      } else {
+        out += {'\\', escaped};
+      }
+      continue;
+    }
+    if (c == '[') in_class = true;
+    if (c == ']') in_class = false;
+    out += c;
+  }
+  return out;
+}
+
+std::string pcre2_message(int code) {
+  std::array<PCRE2_UCHAR, 256> buffer{};
+  pcre2_get_error_message(code, buffer.data(), buffer.size());
+  return reinterpret_cast<const char*>(buffer.data());
+}
+
+struct MatchDataDeleter {
+  void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
+};
+
+std::size_t next_character(std::string_view text, std::size_t at) {
+  do ++at;
+  while (at < text.size() && (static_cast<std::uint8_t>(text[at]) & 0xC0) == 0x80);
+  return at;
+}
+
+}  // namespace
+
+struct PreTokenizer::Regex {
+  pcre2_code* code = nullptr;
+  pcre2_match_context* limits = nullptr;
+
+  explicit Regex(const std::string& pattern) {
+    const std::string translated = to_pcre2(pattern);
+    int error = 0;
+    PCRE2_SIZE offset = 0;
+    code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+                         PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
+    if (code == nullptr) {
+      fail(ErrorCode::kData, "the split pattern \"{}\" does not compile: {} (at {})", pattern,
+           pcre2_message(error), offset);
+    }
+    // Without JIT (absent on some processors) the interpreter gives the same matches.
+    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
+    limits = pcre2_match_context_create(nullptr);
+    pcre2_set_match_limit(limits, UINT32_MAX);
+  }
+  Regex(const Regex&) = delete;
+  Regex& operator=(const Regex&) = delete;
+  ~Regex() {
+    pcre2_match_context_free(limits);
+    pcre2_code_free(code);
+  }
+};
+
+PreTokenizer::PreTokenizer(const std::vector<std::string>& patterns) {
+  for (const std::string& pattern : patterns) regexes_.push_back(std::make_unique<Regex>(pattern));
+}
+PreTokenizer::PreTokenizer(PreTokenizer&&) noexcept = default;
+PreTokenizer& PreTokenizer::operator=(PreTokenizer&&) noexcept = default;
+PreTokenizer::~PreTokenizer() = default;
+
+void PreTokenizer::split(std::string_view text, std::vector<std::string_view>& pieces) const {
+  if (!text.empty()) split_from(0, text, pieces);
+}
+
+void PreTokenizer::split_from(std::size_t pattern, std::string_view text,
+                              std::vector<std::string_view>& pieces) const {
+  if (pattern == regexes_.size()) {
+    pieces.push_back(text);
+    return;
+  }
+  const auto emit = [&](std::size_t begin, std::size_t end) {
+    if (begin == end) return;
+    const std::string_view piece = text.substr(begin, end - begin);
+    if (pattern + 1 == regexes_.size()) {
+      pieces.push_back(piece);
+    } else {
+      split_from(pattern + 1, piece, pieces);
+    }
+  };
+  const Regex& regex = *regexes_[pattern];
+  const std::unique_ptr<pcre2_match_data, MatchDataDeleter> match(pcre2_match_data_create(1, nullptr));
+  const PCRE2_SIZE* span = pcre2_get_ovector_pointer(match.get());
+  std::size_t at = 0, emitted = 0;
+  while (at < text.size()) {
+    const int code = pcre2_match(regex.code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
+                                 PCRE2_NO_UTF_CHECK, match.get(), regex.limits);
+    if (code == PCRE2_ERROR_NOMATCH) break;
+    if (code < 0)
+      fail(ErrorCode::kData, "the split pattern failed at byte {} of a text: {}", at, pcre2_message(code));
+    emit(emitted, span[0]);
+    emit(span[0], span[1]);
+    emitted = span[1];
+    at = span[1] > span[0] ? span[1] : next_character(text, span[1]);
+  }
+  emit(emitted, text.size());
+}
+
+std::string quote_pattern(std::string_view text) {
+  std::string pattern;
+  for (const char c : text) {
+    const bool punctuation =
+        static_cast<std::uint8_t>(c) < 0x80 && std::isalnum(static_cast<unsigned char>(c)) == 0;
+    if (punctuation) pattern += '\\';
+    pattern += c;
+  }
+  return pattern;
+}
+
+}  // namespace ferro

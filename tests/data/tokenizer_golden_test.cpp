@@ -1,0 +1,149 @@
+#include <catch2/catch.hpp>
+
+#include "data/chat_template.h"
+#include "data/tokenizer.h"
+#include "tests/golden.h"
+
+namespace ferro {
+namespace {
+
+using nlohmann::json;
+using Ids = std::vector<std::int32_t>;
+
+const Tokenizer& qwen(const std::filesystem::path& folder) {
+  static const Tokenizer kTokenizer = Tokenizer::load(folder);
+  return kTokenizer;
+}
+
+std::string streamed(const Tokenizer& tokenizer, const Ids& ids, bool skip_special) {
+  StreamDecoder decoder(tokenizer, skip_special);
+  std::string text;
+  for (const std::int32_t id : ids) text += decoder.push(id);
+  return text + decoder.finish();
+}
+
+void check_decoding(const Tokenizer& tokenizer, const json& item) {
+  const Ids ids = item["ids"].get<Ids>();
+  CHECK(tokenizer.decode(ids, false) == item["decoded"].get<std::string>());
+  CHECK(tokenizer.decode(ids, true) == item["decoded_skip_special"].get<std::string>());
+  CHECK(streamed(tokenizer, ids, false) == item["decoded"].get<std::string>());
+  CHECK(streamed(tokenizer, ids, true) == item["decoded_skip_special"].get<std::string>());
+}
+
+json read_rows(const std::filesystem::path& golden, const char* section) {
+  const json entry = testing::read_json(golden / "manifest.json")["tokenizer"][section];
+  json rows = testing::read_json(golden / entry["file"].get<std::string>());
+  REQUIRE(rows.size() == entry["rows"].get<std::size_t>());
+  return rows;
+}
+
+TEST_CASE("texts become the ids of Hugging Face's tokenizer, and come back") {
+  const auto golden = testing::golden_dir(), folder = testing::tokenizer_dir();
+  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  FERRO_SKIP_UNLESS(folder, "the Qwen2.5-VL tokenizer folder");
+  const Tokenizer& tokenizer = qwen(*folder);
+  const json rows = read_rows(*golden, "encode");
+  for (const json& row : rows) {
+    INFO(row["kind"] << " " << row["text"].dump());
+    CHECK(tokenizer.encode(row["text"].get<std::string>()) == row["ids"].get<Ids>());
+    check_decoding(tokenizer, row);
+  }
+  std::cout << "golden tokenizer encode: " << rows.size() << " texts, exact\n";
+}
+
+TEST_CASE("vocab.json with merges.txt gives the same ids as tokenizer.json") {
+  const auto golden = testing::golden_dir(), folder = testing::tokenizer_dir();
+  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  FERRO_SKIP_UNLESS(folder, "the Qwen2.5-VL tokenizer folder");
+  const auto pair = std::filesystem::temp_directory_path() / "ferro_vocab_and_merges";
+  std::filesystem::create_directories(pair);
+  for (const char* name : {"vocab.json", "merges.txt", "tokenizer_config.json"}) {
+    std::filesystem::copy_file(*folder / name, pair / name,
+                               std::filesystem::copy_options::overwrite_existing);
+  }
+  const Tokenizer tokenizer = Tokenizer::load(pair);
+  CHECK(tokenizer.vocab_size() == qwen(*folder).vocab_size());
+  for (const json& row : read_rows(*golden, "encode")) {
+    CHECK(tokenizer.encode(row["text"].get<std::string>()) == row["ids"].get<Ids>());
+  }
+  std::filesystem::remove_all(pair);
+}
+
+TEST_CASE("ids become the text of Hugging Face's tokenizer, whole and as a stream") {
+  const auto golden = testing::golden_dir(), folder = testing::tokenizer_dir();
+  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  FERRO_SKIP_UNLESS(folder, "the Qwen2.5-VL tokenizer folder");
+  const json rows = read_rows(*golden, "decode");
+  for (const json& row : rows) {
+    INFO(row["note"]);
+    check_decoding(qwen(*folder), row);
+  }
+  std::cout << "golden tokenizer decode: " << rows.size() << " id lists, exact\n";
+}
+
+// The template takes an item that carries an `image` key as an image, whatever its type says.
+ContentPart part_of(const json& item) {
+  const std::string type = item.value("type", "");
+  if (type == "image" || item.contains("image") || item.contains("image_url")) {
+    return {ContentPart::Kind::kImage, {}};
+  }
+  if (type == "video" || item.contains("video")) return {ContentPart::Kind::kVideo, {}};
+  return {ContentPart::Kind::kText, item["text"].get<std::string>()};
+}
+
+std::vector<Message> messages_of(const json& conversation) {
+  std::vector<Message> messages;
+  for (const json& item : conversation) {
+    Message message{item["role"].get<std::string>(), {}};
+    if (item["content"].is_string()) {
+      message.content.push_back({ContentPart::Kind::kText, item["content"].get<std::string>()});
+    } else {
+      for (const json& part : item["content"]) message.content.push_back(part_of(part));
+    }
+    messages.push_back(std::move(message));
+  }
+  return messages;
+}
+
+Ids expand(const Ids& ids, std::int32_t image, std::int32_t video, const json& item, int merge) {
+  std::size_t images = 0, videos = 0;
+  Ids out;
+  for (const std::int32_t id : ids) {
+    int copies = 1;
+    if (id == image || id == video) {
+      const json& grid =
+          id == image ? item["image_grid_thw"].at(images++) : item["video_grid_thw"].at(videos++);
+      copies = grid[0].get<int>() * grid[1].get<int>() * grid[2].get<int>() / (merge * merge);
+    }
+    out.insert(out.end(), static_cast<std::size_t>(copies), id);
+  }
+  return out;
+}
+
+TEST_CASE("conversations render and tokenise as the reference processor does") {
+  const auto golden = testing::golden_dir(), folder = testing::tokenizer_dir();
+  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  FERRO_SKIP_UNLESS(folder, "the Qwen2.5-VL tokenizer folder");
+  const Tokenizer& tokenizer = qwen(*folder);
+  const json manifest = testing::read_json(*golden / "manifest.json")["chat"];
+  const json rows = testing::read_json(*golden / manifest["file"].get<std::string>());
+  REQUIRE(rows.size() == manifest["cases"].size());
+  const int merge = testing::read_json(*folder / "preprocessor_config.json")["merge_size"];
+  for (const json& row : rows) {
+    const std::string name = row["name"];
+    INFO(name);
+    const ChatOptions options{.add_vision_id = row["template_kwargs"].value("add_vision_id", false)};
+    const std::string rendered =
+        render_chat(messages_of(row["messages"]), row["add_generation_prompt"].get<bool>(), options);
+    CHECK(rendered == row["rendered"].get<std::string>());
+    REQUIRE(row.contains("input_ids") == manifest["cases"][name]["has_input_ids"].get<bool>());
+    if (!row.contains("input_ids")) continue;
+    const Ids ids = expand(tokenizer.encode(rendered), *tokenizer.id_of("<|image_pad|>"),
+                           *tokenizer.id_of("<|video_pad|>"), row, merge);
+    CHECK(ids == row["input_ids"].get<Ids>());
+  }
+  std::cout << "golden chat: " << rows.size() << " conversations, exact\n";
+}
+
+}  // namespace
+}  // namespace ferro
