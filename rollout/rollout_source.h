@@ -6,7 +6,8 @@
 
 namespace ferro {
 
-/// Where groups come from: the engine in this process, or (later) a dispatcher for remote workers. One thread.
+/// Where groups come from: the engine in this process, or (later) a dispatcher for remote workers. One
+/// thread.
 class RolloutSource {
  public:
   virtual ~RolloutSource() = default;
