@@ -29,17 +29,21 @@ struct TextConfig {
   std::int64_t head_dim() const { return hidden_size / num_attention_heads; }
 };
 
-/// config.json of Qwen2.5-VL, read from either layout (flat as on the hub, nested as transformers 5 writes it).
+/// config.json of Qwen2.5-VL, read from either layout (flat as on the hub, nested as transformers 5 writes it). The text model's
+/// shape must be in the file; keys of the vision part that are absent have the defaults of transformers' configuration class.
 struct ModelConfig {
   VisionConfig vision;
   TextConfig text;
   bool tie_word_embeddings = false;
   std::int32_t image_token_id = 151655, video_token_id = 151656, vision_start_token_id = 151652, vision_end_token_id = 151653;
-  std::int32_t bos_token_id = 151643, eos_token_id = 151645, pad_token_id = 151643;
+  std::int32_t bos_token_id = 151643, eos_token_id = 151645, pad_token_id = 151643;  ///< -1: none.
 
   /// Error{kIo} missing; Error{kData} not JSON, another architecture, inconsistent shapes (named).
   static ModelConfig load(const std::filesystem::path& config_json);
-  void save(const std::filesystem::path& config_json) const;  ///< Nested, as transformers 5 reads and writes it.
+  /// Nested, as transformers 5 reads and writes it; `dtype` names the weights' ("float32", "bfloat16"). Atomic. Error{kIo}.
+  void save(const std::filesystem::path& config_json, const std::string& dtype = "float32") const;
+  /// generation_config.json: the special ids. Atomic. Error{kIo}.
+  void save_generation_config(const std::filesystem::path& generation_config_json) const;
   VisionTokens vision_tokens() const;
 };
 

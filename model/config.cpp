@@ -1,0 +1,239 @@
+#include "model/config.h"
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include <nlohmann/json.hpp>
+
+#include "core/atomic_file.h"
+#include "core/error.h"
+
+namespace ferro {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::uint64_t kMaxConfigBytes = 1 << 24;
+constexpr std::int64_t kMaxExtent = std::int64_t{1}
+                                    << 24;  // Any one size; keeps every product within 64 bits.
+
+/// One object of config.json; messages name the file and the key's path.
+class ConfigReader {
+ public:
+  ConfigReader(const json& object, std::string file, std::string prefix)
+      : object_(object), file_(std::move(file)), prefix_(std::move(prefix)) {
+    if (!object_.is_object())
+      fail(ErrorCode::kData, "{}: {} is not an object", file_, prefix_.empty() ? "it" : prefix_);
+  }
+
+  bool has(const char* key) const { return object_.contains(key) && !object_.at(key).is_null(); }
+
+  ConfigReader child(const char* key) const { return ConfigReader(value(key), file_, prefix_ + key + "."); }
+
+  std::int64_t extent(const char* key) const {
+    const std::int64_t number = integer(value(key), key);
+    if (number < 1 || number > kMaxExtent) bad(key, fmt::format("{} is not in [1, {}]", number, kMaxExtent));
+    return number;
+  }
+  std::int64_t extent(const char* key, std::int64_t absent) const { return has(key) ? extent(key) : absent; }
+
+  double number(const char* key, double absent) const {
+    if (!has(key)) return absent;
+    const json& found = object_.at(key);
+    if (!found.is_number()) bad(key, "not a number");
+    const double number = found.get<double>();
+    if (!std::isfinite(number) || number <= 0) bad(key, "not a positive number");
+    return number;
+  }
+
+  bool boolean(const char* key, bool absent) const {
+    if (!has(key)) return absent;
+    if (!object_.at(key).is_boolean()) bad(key, "not true or false");
+    return object_.at(key).get<bool>();
+  }
+
+  std::string text(const char* key, const char* absent) const {
+    if (!has(key)) return absent;
+    if (!object_.at(key).is_string()) bad(key, "not a string");
+    return object_.at(key).get<std::string>();
+  }
+
+  std::vector<std::int64_t> integers(const char* key) const {
+    const json& found = value(key);
+    if (!found.is_array()) bad(key, "not a list");
+    std::vector<std::int64_t> numbers;
+    for (const json& item : found) numbers.push_back(integer(item, key));
+    return numbers;
+  }
+
+  /// An id, or the first of a list of ids.
+  std::int32_t token_id(const char* key, std::int32_t absent) const {
+    if (!has(key)) return absent;
+    const json& found = object_.at(key);
+    if (found.is_array() && found.empty()) return absent;
+    const std::int64_t id = integer(found.is_array() ? found.front() : found, key);
+    if (id < 0 || id > kMaxExtent) bad(key, fmt::format("{} is not a token id", id));
+    return static_cast<std::int32_t>(id);
+  }
+
+  [[noreturn]] void bad(const char* key, const std::string& why) const {
+    fail(ErrorCode::kData, "{}: {}{}: {}", file_, prefix_, key, why);
+  }
+
+ private:
+  const json& value(const char* key) const {
+    if (!has(key)) bad(key, "missing");
+    return object_.at(key);
+  }
+  std::int64_t integer(const json& found, const char* key) const {
+    if (found.is_number_unsigned() &&
+        found.get<std::uint64_t>() > std::uint64_t{std::numeric_limits<std::int64_t>::max()})
+      bad(key, "too large");
+    if (!found.is_number_integer()) bad(key, "not an integer");
+    return found.get<std::int64_t>();
+  }
+
+  const json& object_;
+  std::string file_, prefix_;
+};
+
+// Values of absent keys are the defaults of transformers' Qwen2_5_VLVisionConfig: older versions leave out
+// what equals them.
+VisionConfig read_vision(const ConfigReader& reader) {
+  VisionConfig vision;
+  vision.depth = reader.extent("depth", 32);
+  vision.hidden_size = reader.extent("hidden_size", 3584);
+  vision.intermediate_size = reader.extent("intermediate_size", 3420);
+  vision.num_heads = reader.extent("num_heads", 16);
+  vision.in_channels = reader.extent(reader.has("in_channels") ? "in_channels" : "in_chans", 3);
+  vision.patch_size = reader.extent("patch_size", 14);
+  vision.temporal_patch_size = reader.extent("temporal_patch_size", 2);
+  vision.spatial_merge_size = reader.extent("spatial_merge_size", 2);
+  vision.out_hidden_size = reader.extent("out_hidden_size", 3584);
+  vision.window_size = reader.extent("window_size", 112);
+  vision.tokens_per_second = reader.number("tokens_per_second", 4.0);
+  if (reader.has("fullatt_block_indexes"))
+    vision.fullatt_block_indexes = reader.integers("fullatt_block_indexes");
+  if (reader.has("rope_parameters"))
+    vision.rope_theta = reader.child("rope_parameters").number("rope_theta", vision.rope_theta);
+  if (reader.text("hidden_act", "silu") != "silu") reader.bad("hidden_act", "only silu is known");
+
+  if (vision.hidden_size % vision.num_heads != 0 || vision.head_dim() % 4 != 0)
+    reader.bad("num_heads", fmt::format("{} heads do not split {} into a multiple of 4", vision.num_heads,
+                                        vision.hidden_size));
+  if (vision.window_size / vision.spatial_merge_size / vision.patch_size < 1)
+    reader.bad("window_size", fmt::format("{} is less than one merged patch", vision.window_size));
+  for (const std::int64_t block : vision.fullatt_block_indexes)
+    if (block < 0 || block >= vision.depth)
+      reader.bad("fullatt_block_indexes", fmt::format("block {} of {} blocks", block, vision.depth));
+  return vision;
+}
+
+std::vector<std::int64_t> read_mrope_section(const ConfigReader& reader, std::int64_t head_dim) {
+  const char* rope_key = reader.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
+  const ConfigReader rope = reader.child(rope_key);
+  const std::string type = rope.text("rope_type", rope.text("type", "default").c_str());
+  if (type != "default" && type != "mrope") rope.bad("rope_type", fmt::format("\"{}\" is not known", type));
+  const std::vector<std::int64_t> section = rope.integers("mrope_section");
+  if (section.size() != 3) rope.bad("mrope_section", fmt::format("{} sections instead of 3", section.size()));
+  std::int64_t sum = 0;
+  for (const std::int64_t size : section) {
+    if (size < 0 || size > head_dim) rope.bad("mrope_section", fmt::format("section of {}", size));
+    sum += size;
+  }
+  if (2 * sum != head_dim)
+    rope.bad("mrope_section", fmt::format("sections sum to {}, half a head is {}", sum, head_dim / 2));
+  return section;
+}
+
+TextConfig read_text(const ConfigReader& reader) {
+  TextConfig text;
+  text.vocab_size = reader.extent("vocab_size");
+  text.hidden_size = reader.extent("hidden_size");
+  text.intermediate_size = reader.extent("intermediate_size");
+  text.num_hidden_layers = reader.extent("num_hidden_layers");
+  text.num_attention_heads = reader.extent("num_attention_heads");
+  text.num_key_value_heads = reader.extent("num_key_value_heads");
+  text.max_position_embeddings = reader.extent("max_position_embeddings", 32768);
+  text.rms_norm_eps = reader.number("rms_norm_eps", 1e-5);
+  if (text.hidden_size % text.num_attention_heads != 0 || text.head_dim() % 2 != 0)
+    reader.bad("num_attention_heads", fmt::format("{} heads do not split {} into even widths",
+                                                  text.num_attention_heads, text.hidden_size));
+  if (text.num_attention_heads % text.num_key_value_heads != 0)
+    reader.bad("num_key_value_heads", fmt::format("{} does not divide {} heads", text.num_key_value_heads,
+                                                  text.num_attention_heads));
+  text.rope_theta = reader.number("rope_theta", 1e6);
+  if (reader.has("rope_parameters"))
+    text.rope_theta = reader.child("rope_parameters").number("rope_theta", text.rope_theta);
+  text.mrope_section = read_mrope_section(reader, text.head_dim());
+  if (reader.boolean("use_sliding_window", false))
+    reader.bad("use_sliding_window", "sliding windows are not part of this model");
+  if (reader.text("hidden_act", "silu") != "silu") reader.bad("hidden_act", "only silu is known");
+  return text;
+}
+
+json parse_config(const std::filesystem::path& path) {
+  const std::string content = read_file(path, kMaxConfigBytes);
+  try {
+    return json::parse(content);
+  } catch (const json::exception& error) {
+    fail(ErrorCode::kData, "{}: not JSON: {}", path.string(), error.what());
+  }
+}
+
+}  // namespace
+
+ModelConfig ModelConfig::load(const std::filesystem::path& config_json) {
+  const json root = parse_config(config_json);
+  const ConfigReader top(root, config_json.string(), "");
+  const std::string type = top.text("model_type", "");
+  if (type != "qwen2_5_vl") top.bad("model_type", fmt::format("\"{}\" is not qwen2_5_vl", type));
+
+  const bool nested = top.has("text_config") && top.child("text_config").has("hidden_size");
+  const ConfigReader text = nested ? top.child("text_config") : top;
+  // An id may stand in either object, whatever the layout.
+  const auto token_id = [&](const char* key, std::int32_t absent) {
+    return top.has(key) ? top.token_id(key, absent) : text.token_id(key, absent);
+  };
+
+  ModelConfig config;
+  config.vision = read_vision(top.child("vision_config"));
+  config.text = read_text(text);
+  if (config.vision.out_hidden_size != config.text.hidden_size)
+    top.bad("vision_config.out_hidden_size",
+            fmt::format("{}, but the text model's hidden_size is {}", config.vision.out_hidden_size,
+                        config.text.hidden_size));
+  config.tie_word_embeddings = top.has("tie_word_embeddings") ? top.boolean("tie_word_embeddings", false)
+                                                              : text.boolean("tie_word_embeddings", false);
+  config.image_token_id = token_id("image_token_id", config.image_token_id);
+  config.video_token_id = token_id("video_token_id", config.video_token_id);
+  config.vision_start_token_id = token_id("vision_start_token_id", config.vision_start_token_id);
+  config.vision_end_token_id = token_id("vision_end_token_id", config.vision_end_token_id);
+  config.bos_token_id = token_id("bos_token_id", -1);
+  config.eos_token_id = token_id("eos_token_id", -1);
+  config.pad_token_id = token_id("pad_token_id", config.bos_token_id);
+  for (const auto& [key, id] : {std::pair{"image_token_id", config.image_token_id},
+                                {"video_token_id", config.video_token_id},
+                                {"vision_start_token_id", config.vision_start_token_id},
+                                {"vision_end_token_id", config.vision_end_token_id},
+                                {"eos_token_id", config.eos_token_id},
+                                {"bos_token_id", config.bos_token_id},
+                                {"pad_token_id", config.pad_token_id}})
+    if (id >= config.text.vocab_size)
+      top.bad(key, fmt::format("{} is outside the vocabulary of {}", id, config.text.vocab_size));
+  return config;
+}
+
+VisionTokens ModelConfig::vision_tokens() const {
+  VisionTokens tokens;
+  tokens.image_token_id = image_token_id;
+  tokens.video_token_id = video_token_id;
+  tokens.vision_start_token_id = vision_start_token_id;
+  tokens.vision_end_token_id = vision_end_token_id;
+  tokens.spatial_merge_size = static_cast<std::int32_t>(vision.spatial_merge_size);
+  tokens.tokens_per_second = vision.tokens_per_second;
+  return tokens;
+}
+
+}  // namespace ferro
