@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "data/packing.h"
@@ -10,22 +11,37 @@
 namespace ferro {
 
 /// The output head over target rows in chunks: logits [T, V] never exist.
-/// Sweep 1: log-prob and entropy of every target. Sweep 2: recomputes each chunk's logits and, from dL/dlogp and dL/dentropy, adds the head's gradient and
-/// forms dL/dhidden. Targets that share a row (the prompt's last) share its logits.
+/// Sweep 1: log-prob and entropy of every target. Sweep 2: recomputes each chunk's logits and, from dL/dlogp
+/// and dL/dentropy, adds the head's gradient and forms dL/dhidden. Targets that share a row (the prompt's
+/// last) share its logits. Log-probs are of logits / temperature, banned ids at -inf. One thread.
 class ChunkedHead {
  public:
-  ChunkedHead(const LinearWeights& head, std::vector<std::int32_t> banned_ids, double temperature, std::int64_t chunk_rows = 1024);
+  /// `chunk_rows`: most rows of logits at a time (their targets may be more).
+  ChunkedHead(const LinearWeights& head, std::vector<std::int32_t> banned_ids, double temperature,
+              std::int64_t chunk_rows = 1024);
 
   struct Forward {
-    std::vector<float> logprobs, entropies;  ///< [targets]
+    std::vector<float> logprobs, entropies;  ///< [targets]; entropies in nats.
     std::vector<std::uint8_t> correct;       ///< [targets] the target is the arg max.
   };
   Forward forward(const at::Tensor& hidden_TD, std::span<const Target> targets) const;
-  /// [T, D] gradient of hidden.
-  at::Tensor backward(const at::Tensor& hidden_TD, std::span<const Target> targets, std::span<const float> grad_logprobs,
-                      std::span<const float> grad_entropies) const;
+  /// [T, D] gradient of hidden. `grad_entropies` empty: none.
+  at::Tensor backward(const at::Tensor& hidden_TD, std::span<const Target> targets,
+                      std::span<const float> grad_logprobs, std::span<const float> grad_entropies) const;
+  /// Both sweeps in one, for a loss whose gradient is known beforehand: `grad_logprob` is dL/dlogp of every
+  /// target.
+  std::pair<Forward, at::Tensor> forward_backward(const at::Tensor& hidden_TD,
+                                                  std::span<const Target> targets, float grad_logprob) const;
 
  private:
+  struct Chunk;
+  std::vector<Chunk> chunks_of(std::span<const Target> targets, const at::Tensor& hidden_TD) const;
+  /// Probabilities of the chunk's targets, in its order.
+  at::Tensor probabilities(const Chunk& chunk, const at::Tensor& rows_ND, Forward& out) const;
+  void backward_chunk(const Chunk& chunk, const at::Tensor& rows_ND, at::Tensor probabilities_NV,
+                      std::span<const float> grad_logprobs, std::span<const float> grad_entropies,
+                      const Forward& values, at::Tensor& grad_hidden_TD) const;
+
   LinearWeights head_;
   std::vector<std::int32_t> banned_ids_;
   double temperature_;

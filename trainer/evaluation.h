@@ -24,14 +24,14 @@ struct EvaluatedRow {
 
 struct EvaluationResult {
   ClassificationReport report;
-  std::vector<EvaluatedRow> rows;         ///< In row order; rows that could not be asked are not here but counted.
+  std::vector<EvaluatedRow> rows;  ///< In row order; rows that could not be asked are not here but counted.
   std::int64_t set_aside = 0;
   double mean_completion_length = 0, format_rate = 0;
 };
 
-/// Greedy answers, labels by FERBench's lenient rule, metrics. The one evaluation that training, `ferro eval` and ablation share. Rows without
-/// candidate labels use the sorted distinct solutions of `rows`.
-EvaluationResult evaluate(const Model& model, const Tokenizer& tokenizer, const PromptBuilder& prompts, const std::vector<Row>& rows,
-                          const EvaluationOptions& options);
+/// Greedy answers, labels by FERBench's lenient rule, metrics. The one evaluation that training, `ferro eval`
+/// and ablation share. Rows without candidate labels use the sorted distinct solutions of `rows`.
+EvaluationResult evaluate(const Model& model, const Tokenizer& tokenizer, const PromptBuilder& prompts,
+                          const std::vector<Row>& rows, const EvaluationOptions& options);
 
 }  // namespace ferro

@@ -40,29 +40,38 @@ struct GrpoConfig {
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v.field("model_name_or_path", model_name_or_path, "Hugging Face model folder to start from; also the frozen reference.");
+    v.field("model_name_or_path", model_name_or_path,
+            "Hugging Face model folder to start from; also the frozen reference.");
     v.field("output_dir", output_dir, "Run folder.");
     v.field("overwrite_output_dir", overwrite_output_dir, "Replace an existing run folder.");
     v.field("seed", seed, {.min = 0}, "Key of all randomness of the run.");
-    v.field("num_train_epochs", num_train_epochs, {.min = 1}, "Passes over the prompts; max_steps wins when it is set.");
+    v.field("num_train_epochs", num_train_epochs, {.min = 1},
+            "Passes over the prompts; max_steps wins when it is set.");
     v.field("max_steps", max_steps, {.min = 0}, "Optimizer steps; 0: by epochs.");
     v.field("prompts_per_step", prompts_per_step, {.min = 1}, "Prompts (groups) per optimizer step.");
-    v.field("num_generations", num_generations, {.min = 2, .max = 1024}, "Answers per prompt; advantages are centred within them.");
+    v.field("num_generations", num_generations, {.min = 2, .max = 1024},
+            "Answers per prompt; advantages are centred within them.");
     v.field("num_iterations", num_iterations, {.min = 1, .max = 64}, "Optimizer steps on the same answers.");
-    v.field("max_tokens_per_micro_batch", max_tokens_per_micro_batch, {.min = 16}, "Token budget of a packed micro-batch; a group above it is split, its prompt repeated.");
-    v.field("temperature", temperature, {.min = 0.01, .max = 100.0}, "Sampling temperature; log-probs are of logits / temperature.");
+    v.field("max_tokens_per_micro_batch", max_tokens_per_micro_batch, {.min = 16},
+            "Token budget of a packed micro-batch; a group above it is split, its prompt repeated.");
+    v.field("temperature", temperature, {.min = 0.01, .max = 100.0},
+            "Sampling temperature; log-probs are of logits / temperature.");
     v.field("top_p", top_p, {.min = 0.0, .max = 1.0}, "Nucleus sampling.");
     v.field("top_k", top_k, {.min = 0}, "Sample from the k most likely; 0: all.");
     v.field("min_p", min_p, {.min = 0.0, .max = 1.0}, "Least probability as a share of the largest.");
     v.field("max_completion_length", max_completion_length, {.min = 1}, "Longest answer in tokens.");
     v.field("reward_functions", reward_functions, "Their weighted sum is the reward.");
     v.field("reward_weights", reward_weights, "One per function; empty: all 1.");
-    v.field("scale_rewards", scale_rewards, Choices{"group", "batch", "none"}, "Divide centred rewards by the group's std, the batch's, or not (Dr. GRPO).");
-    v.field("recompute", recompute, Choices{"none", "full"}, "full: keep only each stage's input and recompute its graph in backward.");
+    v.field("scale_rewards", scale_rewards, Choices{"group", "batch", "none"},
+            "Divide centred rewards by the group's std, the batch's, or not (Dr. GRPO).");
+    v.field("recompute", recompute, Choices{"none", "full"},
+            "full: keep only each stage's input and recompute its graph in backward.");
     v.field("kv_cache_tokens", kv_cache_tokens, {.min = 64}, "Rows of the rollout engine's key/value cache.");
     v.field("logging_steps", logging_steps, {.min = 1}, "Steps between lines of metrics.jsonl.");
-    v.field("eval_steps", eval_steps, {.min = 0}, "Steps between evaluations; the best model by accuracy is kept. 0: only at the end.");
-    v.field("save_rollouts_steps", save_rollouts_steps, {.min = 0}, "Steps between files of completions in rollouts/; 0: none.");
+    v.field("eval_steps", eval_steps, {.min = 0},
+            "Steps between evaluations; the best model by accuracy is kept. 0: only at the end.");
+    v.field("save_rollouts_steps", save_rollouts_steps, {.min = 0},
+            "Steps between files of completions in rollouts/; 0: none.");
     v.section("loss", loss, "Policy loss.");
     v.section("data", data, "Rows and prompts.");
     v.section("augmentation", augmentation, "Augmentation of training images.");

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -9,30 +10,51 @@
 
 namespace ferro {
 
-/// Forward and backward of one packed batch, stage by stage in an explicit order. Forward keeps each stage's input (recompute: full) or its graph
-/// (recompute: none); backward walks the stages in reverse, calling autograd on one stage at a time. Gradients are added to the model's gradient arena.
+/// Forward and backward of one packed batch, stage by stage in an explicit order. Forward keeps each stage's
+/// input (recompute: full) or its graph (recompute: none); backward walks the stages in reverse, calling
+/// autograd on one stage at a time. Gradients are added to the model's gradient arena. Both policies give the
+/// same bits. One thread.
 class LayerWalk {
  public:
   enum class Recompute { kNone, kFull };
+  /// "none" or "full". Error{kConfig} otherwise.
+  static Recompute recompute_of(const std::string& name);
+
+  /// `model` must outlive the walk; it may be without gradients when backward is never called.
   LayerWalk(const Model& model, Recompute recompute);
 
-  /// Hidden states after the final norm [T, D], detached. `training` false keeps nothing.
+  /// Hidden states after the final norm [T, D], detached. `training` false keeps nothing. `batch` must live
+  /// until backward has returned.
   at::Tensor forward(const PackedBatch& batch, bool training);
-  /// grad of forward's result; every stage's gradient is complete when its turn has passed.
+  /// `grad_hidden_TD`: of forward's result. Every stage's gradient is complete when its turn has passed. Once
+  /// per forward.
   void backward(const at::Tensor& grad_hidden_TD);
 
  private:
   struct StageRecord {
-    at::Tensor input, output;
+    at::Tensor input, output;  ///< `output` only where the graph is kept.
   };
+  template <class Stage>
+  at::Tensor run(StageRecord& record, const at::Tensor& input, const Stage& stage);
+  template <class Stage>
+  at::Tensor differentiate(StageRecord& record, const at::Tensor& grad_output, const Stage& stage);
+
+  at::Tensor run_vision_block(std::size_t index, const at::Tensor& hidden_ND) const;
+  at::Tensor run_decoder_block(std::size_t index, const at::Tensor& hidden_TD) const;
+  at::Tensor forward_vision();
+  void backward_vision(const at::Tensor& grad_features_MD);
+  std::int64_t feature_count(const PackedImage& image) const;
+  /// Packed rows of the image features, in feature order.
+  at::Tensor feature_rows() const;
+
   const Model& model_;
   Recompute recompute_;
+  bool training_ = false;
   const PackedBatch* batch_ = nullptr;
-  // The rest is the implementation's.
   VisionLayout layout_;
   Rotary rotary_;
   AttentionPlan plan_;
-  at::Tensor pixels_;
+  at::Tensor pixels_NC_;  ///< In window order.
   std::vector<StageRecord> vision_records_, decoder_records_;
   StageRecord merger_record_, norm_record_;
 };

@@ -19,15 +19,21 @@ struct OptimizerConfig {
   template <class Visitor>
   void visit(Visitor& v) {
     v.field("learning_rate", learning_rate, {.min = 0.0, .max = 10.0}, "Peak learning rate.");
-    v.field("lr_scheduler_type", lr_scheduler_type, Choices{"cosine", "linear", "constant"}, "Shape after warm-up: to 0 over the run, or constant.");
-    v.field("warmup_steps", warmup_steps, {.min = 0, .max = 1'000'000'000}, "Steps of linear warm-up from 0.");
-    v.field("weight_decay", weight_decay, {.min = 0.0, .max = 10.0}, "Decoupled weight decay (times the learning rate).");
+    v.field("lr_scheduler_type", lr_scheduler_type, Choices{"cosine", "linear", "constant"},
+            "Shape after warm-up: to 0 over the run, or constant.");
+    v.field("warmup_steps", warmup_steps, {.min = 0, .max = 1'000'000'000},
+            "Steps of linear warm-up from 0.");
+    v.field("weight_decay", weight_decay, {.min = 0.0, .max = 10.0},
+            "Decoupled weight decay (times the learning rate).");
     v.field("decay_parameters", decay_parameters, Choices{"huggingface", "matrices"},
-            "What decays: by name as Hugging Face does (the vision tower's norm1, norm2 and ln_q too), or matrices only.");
+            "What decays: by name as Hugging Face does (the vision tower's norm1, norm2 and ln_q too), or "
+            "matrices only.");
     v.field("adam_beta1", adam_beta1, {.min = 0.0, .max = 1.0}, "Decay of the first moment.");
     v.field("adam_beta2", adam_beta2, {.min = 0.0, .max = 1.0}, "Decay of the second moment.");
-    v.field("adam_epsilon", adam_epsilon, {.min = 0.0, .max = 1.0}, "Added to the root of the second moment.");
-    v.field("max_grad_norm", max_grad_norm, {.min = 0.0, .max = 1e9}, "Gradients are scaled down to this global norm; 0: never.");
+    v.field("adam_epsilon", adam_epsilon, {.min = 0.0, .max = 1.0},
+            "Added to the root of the second moment.");
+    v.field("max_grad_norm", max_grad_norm, {.min = 0.0, .max = 1e9},
+            "Gradients are scaled down to this global norm; 0: never.");
   }
 };
 

@@ -2,9 +2,9 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -12,26 +12,36 @@
 
 namespace ferro {
 
-/// runs/<name>/: config.yaml (resolved), provenance.json, metrics.jsonl, timing.jsonl, rollouts/, checkpoints/, model/. metrics.jsonl holds what repeats exactly with
-/// the same seed; times and rates go to timing.jsonl. Error{kIo} on any failed write, naming the file. One writer.
+/// runs/<name>/: config.yaml (resolved), provenance.json, metrics.jsonl, timing.jsonl, rollouts/,
+/// checkpoints/, model/. metrics.jsonl holds what repeats exactly with the same seed; times and rates go to
+/// timing.jsonl. Error{kIo} on any failed write, naming the file. One writer.
 class RunFolder {
  public:
-  /// Creates the folder; one that holds a finished or foreign run is refused (Error{kConfig}) unless `overwrite`.
+  /// Creates the folder. One that is not empty is refused (Error{kConfig}) unless `overwrite`, and then only
+  /// a run's own files are removed; a folder that is not a run's is refused all the same.
   RunFolder(std::filesystem::path folder, bool overwrite, const Clock& clock);
 
   const std::filesystem::path& path() const { return path_; }
   void write_config(const std::string& resolved_yaml);
-  /// Adds or replaces keys: "process_ids": {"trainer": 1234}, "seed", "weights_sha256", data files with hash and row count, version, processor, threads.
+  /// Adds or replaces keys: "process_ids": {"trainer": 1234}, "seed", "weights_sha256", data files with hash
+  /// and row count, version, processor, threads.
   void write_provenance(const nlohmann::json& facts);
-  void log_metrics(std::int64_t step, const std::map<std::string, double>& metrics);  ///< NaN is written as null.
+  void log_metrics(std::int64_t step,
+                   const std::map<std::string, double>& metrics);  ///< NaN is written as null.
   void log_timing(std::int64_t step, const std::map<std::string, double>& timing);
+  /// Adds one line of JSON to a file of the folder ("set_aside.jsonl"), creating its parents.
+  void append(const std::filesystem::path& file, const nlohmann::ordered_json& line);
   std::filesystem::path model_folder() const { return path_ / "model"; }
+  std::filesystem::path best_folder() const { return path_ / "best"; }
 
  private:
   std::filesystem::path path_;
   const Clock& clock_;
-  nlohmann::json provenance_;
-  std::ofstream metrics_, timing_;
+  nlohmann::json provenance_ = nlohmann::json::object();
 };
+
+/// What every run records about where it ran: "version", "processor", "threads", "started" and this process
+/// as each of `roles`.
+nlohmann::json machine_facts(const Clock& clock, const std::vector<std::string>& roles);
 
 }  // namespace ferro

@@ -33,14 +33,19 @@ struct SftConfig {
     v.field("output_dir", output_dir, "Run folder.");
     v.field("overwrite_output_dir", overwrite_output_dir, "Replace an existing run folder.");
     v.field("seed", seed, {.min = 0}, "Key of all randomness of the run.");
-    v.field("num_train_epochs", num_train_epochs, {.min = 1}, "Passes over the data; max_steps wins when it is set.");
+    v.field("num_train_epochs", num_train_epochs, {.min = 1},
+            "Passes over the data; max_steps wins when it is set.");
     v.field("max_steps", max_steps, {.min = 0}, "Optimizer steps; 0: by epochs.");
     v.field("per_device_train_batch_size", per_device_train_batch_size, {.min = 1}, "Rows per micro-batch.");
-    v.field("gradient_accumulation_steps", gradient_accumulation_steps, {.min = 1}, "Micro-batches per optimizer step.");
-    v.field("loss_on", loss_on, Choices{"answers", "all"}, "Train on answer tokens, or on every token but image placeholders (the published run).");
-    v.field("recompute", recompute, Choices{"none", "full"}, "full: keep only each stage's input and recompute its graph in backward.");
+    v.field("gradient_accumulation_steps", gradient_accumulation_steps, {.min = 1},
+            "Micro-batches per optimizer step.");
+    v.field("loss_on", loss_on, Choices{"answers", "all"},
+            "Train on answer tokens, or on every token but image placeholders (the published run).");
+    v.field("recompute", recompute, Choices{"none", "full"},
+            "full: keep only each stage's input and recompute its graph in backward.");
     v.field("logging_steps", logging_steps, {.min = 1}, "Steps between lines of metrics.jsonl.");
-    v.field("eval_steps", eval_steps, {.min = 0}, "Steps between evaluations; the best model by accuracy is kept. 0: only at the end.");
+    v.field("eval_steps", eval_steps, {.min = 0},
+            "Steps between evaluations; the best model by accuracy is kept. 0: only at the end.");
     v.field("max_new_tokens", max_new_tokens, {.min = 1}, "Longest answer in evaluation.");
     v.section("data", data, "Rows and prompts.");
     v.section("augmentation", augmentation, "Augmentation of training images.");

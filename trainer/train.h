@@ -6,16 +6,19 @@
 #include <stop_token>
 
 #include "core/clock.h"
-#include "trainer/grpo_config.h"
-#include "trainer/sft_config.h"
 #include "data/image_input.h"
 #include "data/image_processor_config.h"
+#include "trainer/grpo_config.h"
+#include "trainer/sft_config.h"
 
 namespace ferro {
 
-/// What a job needs from outside: the OpenCV image loader (made in launch/, because LibTorch targets do not see OpenCV), the stop flag, time.
+/// What a job needs from outside: the OpenCV image loader (made in launch/, because LibTorch targets do not
+/// see OpenCV), the stop flag, time.
 struct TrainEnvironment {
-  std::function<std::unique_ptr<ImageLoader>(const ImageProcessorConfig&, const AugmentConfig&, std::size_t cache_entries)> make_loader;
+  std::function<std::unique_ptr<ImageLoader>(const ImageProcessorConfig&, const AugmentConfig&,
+                                             std::size_t cache_entries)>
+      make_loader;
   std::stop_token stop;
   const Clock* clock = nullptr;
 };

@@ -1,0 +1,151 @@
+#include "trainer/chunked_head.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include <c10/core/GradMode.h>
+
+#include "core/error.h"
+
+namespace ferro {
+
+// Shapes: T packed tokens, U rows of a chunk, N its targets, V vocabulary, D width.
+
+struct ChunkedHead::Chunk {
+  std::vector<std::size_t> targets;  ///< [N] indices into the batch's targets, by row.
+  std::vector<std::int32_t> tokens;  ///< [N]
+  at::Tensor rows_U;                 ///< Distinct packed rows.
+  at::Tensor row_of_target_N;        ///< Index into rows_U; undefined when every row has one target.
+};
+
+ChunkedHead::ChunkedHead(const LinearWeights& head, std::vector<std::int32_t> banned_ids, double temperature,
+                         std::int64_t chunk_rows)
+    : head_(head), banned_ids_(std::move(banned_ids)), temperature_(temperature), chunk_rows_(chunk_rows) {
+  FERRO_CHECK(temperature > 0 && chunk_rows > 0, "temperature {}, chunk of {} rows", temperature, chunk_rows);
+}
+
+std::vector<ChunkedHead::Chunk> ChunkedHead::chunks_of(std::span<const Target> targets,
+                                                       const at::Tensor& hidden_TD) const {
+  std::vector<std::size_t> order(targets.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return targets[a].row < targets[b].row; });
+  std::vector<Chunk> chunks;
+  for (std::size_t at = 0; at < order.size();) {
+    Chunk chunk;
+    std::vector<std::int64_t> rows, row_of_target;
+    for (; at < order.size(); ++at) {
+      const Target& target = targets[order[at]];
+      if (rows.empty() || rows.back() != target.row) {
+        if (static_cast<std::int64_t>(rows.size()) == chunk_rows_) break;
+        rows.push_back(target.row);
+      }
+      row_of_target.push_back(static_cast<std::int64_t>(rows.size()) - 1);
+      chunk.targets.push_back(order[at]);
+      chunk.tokens.push_back(target.token);
+    }
+    const auto options = at::TensorOptions(at::kLong).device(hidden_TD.device());
+    chunk.rows_U = at::tensor(rows, at::kLong).to(options.device());
+    if (rows.size() != row_of_target.size())
+      chunk.row_of_target_N = at::tensor(row_of_target, at::kLong).to(options.device());
+    chunks.push_back(std::move(chunk));
+  }
+  return chunks;
+}
+
+at::Tensor ChunkedHead::probabilities(const Chunk& chunk, const at::Tensor& rows_UD, Forward& out) const {
+  at::Tensor logits = linear(rows_UD, head_);
+  if (chunk.row_of_target_N.defined()) logits = logits.index_select(0, chunk.row_of_target_N);
+  const std::vector<TokenLogprob> values = token_logprobs(logits, chunk.tokens, temperature_, banned_ids_);
+  const at::Tensor best = logits.argmax(1).cpu();
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::size_t target = chunk.targets[i];
+    out.logprobs[target] = values[i].logprob;
+    out.entropies[target] = values[i].entropy;
+    out.correct[target] = best.const_data_ptr<std::int64_t>()[i] == chunk.tokens[i] ? 1 : 0;
+  }
+  return logits;
+}
+
+// d logp(y) / d logit_j = (1[j = y] - p_j) / temperature, d H / d logit_j = -p_j (log p_j + H) / temperature.
+void ChunkedHead::backward_chunk(const Chunk& chunk, const at::Tensor& rows_UD, at::Tensor probabilities_NV,
+                                 std::span<const float> grad_logprobs, std::span<const float> grad_entropies,
+                                 const Forward& values, at::Tensor& grad_hidden_TD) const {
+  const auto n = static_cast<std::int64_t>(chunk.targets.size());
+  const at::Tensor grads_N = at::empty({n, 1}, at::kFloat), tokens_N = at::empty({n, 1}, at::kLong);
+  const at::Tensor grad_entropies_N = at::empty({n, 1}, at::kFloat),
+                   entropies_N = at::empty({n, 1}, at::kFloat);
+  const auto scale = static_cast<float>(1 / temperature_);
+  for (std::size_t i = 0; i < chunk.targets.size(); ++i) {
+    const std::size_t target = chunk.targets[i];
+    grads_N.data_ptr<float>()[i] = grad_logprobs[target] * scale;
+    tokens_N.data_ptr<std::int64_t>()[i] = chunk.tokens[i];
+    grad_entropies_N.data_ptr<float>()[i] = grad_entropies.empty() ? 0.0F : grad_entropies[target] * scale;
+    entropies_N.data_ptr<float>()[i] = values.entropies[target];
+  }
+  const at::Device device = rows_UD.device();
+  at::Tensor entropy_part_NV;
+  if (!grad_entropies.empty())
+    entropy_part_NV = at::xlogy(probabilities_NV, probabilities_NV)
+                          .add_(probabilities_NV * entropies_N.to(device))
+                          .mul_(grad_entropies_N.to(device));
+  const at::Tensor grads_on_device = grads_N.to(device);
+  at::Tensor grad_logits = probabilities_NV.mul_(-grads_on_device);
+  grad_logits.scatter_add_(1, tokens_N.to(device), grads_on_device);
+  if (entropy_part_NV.defined()) grad_logits.sub_(entropy_part_NV);
+  if (chunk.row_of_target_N.defined())
+    grad_logits = at::zeros({rows_UD.size(0), grad_logits.size(1)}, grad_logits.options())
+                      .index_add_(0, chunk.row_of_target_N, grad_logits);
+  grad_hidden_TD.index_copy_(0, chunk.rows_U, linear_backward(rows_UD, grad_logits, head_, true));
+}
+
+namespace {
+
+ChunkedHead::Forward empty_forward(std::size_t targets) {
+  return {std::vector<float>(targets), std::vector<float>(targets), std::vector<std::uint8_t>(targets)};
+}
+
+}  // namespace
+
+ChunkedHead::Forward ChunkedHead::forward(const at::Tensor& hidden_TD,
+                                          std::span<const Target> targets) const {
+  const c10::AutoGradMode no_graph(false);
+  Forward out = empty_forward(targets.size());
+  for (const Chunk& chunk : chunks_of(targets, hidden_TD))
+    probabilities(chunk, hidden_TD.index_select(0, chunk.rows_U), out);
+  return out;
+}
+
+at::Tensor ChunkedHead::backward(const at::Tensor& hidden_TD, std::span<const Target> targets,
+                                 std::span<const float> grad_logprobs,
+                                 std::span<const float> grad_entropies) const {
+  FERRO_CHECK(grad_logprobs.size() == targets.size() &&
+                  (grad_entropies.empty() || grad_entropies.size() == targets.size()),
+              "{} targets, {} gradients, {} entropy gradients", targets.size(), grad_logprobs.size(),
+              grad_entropies.size());
+  const c10::AutoGradMode no_graph(false);
+  Forward values = empty_forward(targets.size());
+  at::Tensor grad_hidden_TD = at::zeros_like(hidden_TD);
+  for (const Chunk& chunk : chunks_of(targets, hidden_TD)) {
+    const at::Tensor rows_UD = hidden_TD.index_select(0, chunk.rows_U);
+    backward_chunk(chunk, rows_UD, probabilities(chunk, rows_UD, values), grad_logprobs, grad_entropies,
+                   values, grad_hidden_TD);
+  }
+  return grad_hidden_TD;
+}
+
+std::pair<ChunkedHead::Forward, at::Tensor> ChunkedHead::forward_backward(const at::Tensor& hidden_TD,
+                                                                          std::span<const Target> targets,
+                                                                          float grad_logprob) const {
+  const c10::AutoGradMode no_graph(false);
+  const std::vector<float> grads(targets.size(), grad_logprob);
+  Forward values = empty_forward(targets.size());
+  at::Tensor grad_hidden_TD = at::zeros_like(hidden_TD);
+  for (const Chunk& chunk : chunks_of(targets, hidden_TD)) {
+    const at::Tensor rows_UD = hidden_TD.index_select(0, chunk.rows_U);
+    backward_chunk(chunk, rows_UD, probabilities(chunk, rows_UD, values), grads, {}, values, grad_hidden_TD);
+  }
+  return {std::move(values), grad_hidden_TD};
+}
+
+}  // namespace ferro

@@ -1,0 +1,119 @@
+#include "trainer/run_folder.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <system_error>
+
+#include <ATen/Parallel.h>
+
+#include "core/atomic_file.h"
+#include "core/error.h"
+
+namespace ferro {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array kRunEntries{"config.yaml",  "provenance.json", "metrics.jsonl",
+                                 "timing.jsonl", "set_aside.jsonl", "divergence.json",
+                                 "log.txt",      "evaluation.json", "predictions.jsonl",
+                                 "rollouts",     "checkpoints",     "model",
+                                 "best",         "model.tmp",       "best.tmp"};
+
+bool is_run_entry(const fs::path& path) {
+  for (const char* entry : kRunEntries)
+    if (path.filename() == entry) return true;
+  return false;
+}
+
+void empty_run_folder(const fs::path& folder) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (!is_run_entry(entry.path()))
+      fail(ErrorCode::kConfig,
+           "output_dir {} holds `{}`, which no run wrote: it is not overwritten; choose another folder",
+           folder.string(), entry.path().filename().string());
+  }
+  std::error_code error;
+  for (const char* entry : kRunEntries) {
+    fs::remove_all(folder / entry, error);
+    if (error) fail(ErrorCode::kIo, "{} cannot be removed: {}", (folder / entry).string(), error.message());
+  }
+}
+
+nlohmann::ordered_json line_of(std::int64_t step, const std::map<std::string, double>& values) {
+  nlohmann::ordered_json line{{"step", step}};
+  for (const auto& [name, value] : values)
+    line[name] = std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
+  return line;
+}
+
+std::string processor_name() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  return "unknown";
+}
+
+}  // namespace
+
+RunFolder::RunFolder(fs::path folder, bool overwrite, const Clock& clock)
+    : path_(std::move(folder)), clock_(clock) {
+  create_folders(path_);
+  if (fs::is_empty(path_)) return;
+  if (!overwrite)
+    fail(ErrorCode::kConfig,
+         "output_dir {} is not empty; set overwrite_output_dir: true to replace the run in it, or choose "
+         "another folder",
+         path_.string());
+  empty_run_folder(path_);
+}
+
+void RunFolder::write_config(const std::string& resolved_yaml) {
+  write_file_atomically(path_ / "config.yaml", resolved_yaml);
+}
+
+void RunFolder::write_provenance(const nlohmann::json& facts) {
+  provenance_.update(facts);
+  write_file_atomically(path_ / "provenance.json", provenance_.dump(2) + "\n");
+}
+
+void RunFolder::append(const fs::path& file, const nlohmann::ordered_json& line) {
+  const fs::path path = path_ / file;
+  if (file.has_parent_path()) create_folders(path.parent_path());
+  const std::string text = line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  std::FILE* out = std::fopen(path.c_str(), "ab");
+  if (out == nullptr) fail(ErrorCode::kIo, "{} cannot be opened: {}", path.string(), std::strerror(errno));
+  const std::size_t written = std::fwrite(text.data(), 1, text.size(), out);
+  const int error = written == text.size() ? 0 : errno;
+  const bool closed = std::fclose(out) == 0;
+  if (error != 0 || !closed)
+    fail(ErrorCode::kIo, "{}: writing failed: {}", path.string(), std::strerror(error != 0 ? error : errno));
+}
+
+void RunFolder::log_metrics(std::int64_t step, const std::map<std::string, double>& metrics) {
+  append("metrics.jsonl", line_of(step, metrics));
+}
+
+void RunFolder::log_timing(std::int64_t step, const std::map<std::string, double>& timing) {
+  nlohmann::ordered_json line = line_of(step, timing);
+  line["at"] = clock_.utc_timestamp();
+  append("timing.jsonl", line);
+}
+
+nlohmann::json machine_facts(const Clock& clock, const std::vector<std::string>& roles) {
+  nlohmann::json ids = nlohmann::json::object();
+  for (const std::string& role : roles) ids[role] = static_cast<std::int64_t>(::getpid());
+  return {{"version", FERRO_VERSION},
+          {"processor", processor_name()},
+          {"threads", at::get_num_threads()},
+          {"started", clock.utc_timestamp()},
+          {"process_ids", ids}};
+}
+
+}  // namespace ferro

@@ -1,0 +1,91 @@
+#include "trainer/sample_stream.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "core/error.h"
+
+namespace ferro {
+namespace {
+
+constexpr std::size_t kStepsAhead = 3;
+
+const char* reason_of(const Error& error) {
+  if (error.code() == ErrorCode::kIo) return "image_missing";
+  const bool too_long = std::string_view(error.what()).find("max_prompt_length") != std::string_view::npos;
+  return too_long ? "prompt_too_long" : "image_unreadable";
+}
+
+}  // namespace
+
+std::int64_t steps_per_epoch(std::int64_t rows, std::int64_t rows_per_step) {
+  return (rows + rows_per_step - 1) / rows_per_step;
+}
+
+SampleStream::SampleStream(const std::vector<Row>& rows, std::string file, const PromptBuilder& prompts,
+                           SampleStreamOptions options)
+    : rows_(rows),
+      file_(std::move(file)),
+      prompts_(prompts),
+      options_(options),
+      order_(static_cast<std::int64_t>(rows.size()), options.seed, options.shuffle),
+      queue_(kStepsAhead),
+      thread_([this](const std::stop_token& stop) { prepare_all(stop); }) {}
+
+SampleStream::~SampleStream() {
+  thread_.request_stop();
+  queue_.close();
+}
+
+std::optional<SampleBatch> SampleStream::next() {
+  std::optional<SampleBatch> batch = queue_.pop();
+  if (!batch && failure_) std::rethrow_exception(failure_);
+  return batch;
+}
+
+void SampleStream::prepare_all(const std::stop_token& stop) {
+  try {
+    for (std::int64_t step = 0; step < options_.steps && !stop.stop_requested(); ++step)
+      if (!queue_.push(prepare_step())) break;
+  } catch (...) {
+    failure_ = std::current_exception();
+  }
+  queue_.close();
+}
+
+SampleBatch SampleStream::prepare_step() {
+  const auto all = static_cast<std::int64_t>(rows_.size());
+  SampleBatch batch;
+  batch.epoch = order_.cursor().epoch;
+  batch.rows = std::min(options_.rows_per_step, all - order_.cursor().position);
+  const std::int64_t per_rank = (batch.rows + options_.world_size - 1) / options_.world_size;
+  for (std::int64_t i = 0; i < batch.rows; ++i) {
+    const std::int64_t row = order_.next();
+    if (i / per_rank == options_.rank) prepare_row(row, batch);
+  }
+  const DataCursor cursor = order_.cursor();
+  batch.epochs_done =
+      static_cast<double>(cursor.epoch) + static_cast<double>(cursor.position) / static_cast<double>(all);
+  if (static_cast<std::int64_t>(unusable_.size()) == all)
+    fail(ErrorCode::kData, "{}: not one of its {} rows can be used; the last: row {}: {}", file_, all,
+         batch.set_aside.empty() ? 0 : batch.set_aside.back().row,
+         batch.set_aside.empty() ? "" : batch.set_aside.back().detail);
+  return batch;
+}
+
+void SampleStream::prepare_row(std::int64_t index, SampleBatch& batch) {
+  if (unusable_.contains(index)) return;
+  const Row& row = rows_[static_cast<std::size_t>(index)];
+  const AugmentKey key{options_.seed, row.id, batch.epoch};
+  try {
+    Sample sample{index, prompts_.build(row, options_.augment ? &key : nullptr), {}};
+    if (options_.with_answers) sample.answer = prompts_.encode_answer(row.response);
+    batch.samples.push_back(std::move(sample));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kData && error.code() != ErrorCode::kIo) throw;
+    unusable_.insert(index);
+    batch.set_aside.push_back({file_, row.id, reason_of(error), error.what()});
+  }
+}
+
+}  // namespace ferro

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/bounded_queue.h"
+#include "data/data_order.h"
+#include "data/dataset_reader.h"
+#include "data/prompt_builder.h"
+
+namespace ferro {
+
+/// One row, ready to train on.
+struct Sample {
+  std::int64_t row = 0;  ///< Index into the stream's rows.
+  std::shared_ptr<const Prompt> prompt;
+  std::vector<std::int32_t>
+      answer;  ///< Ids of the row's response with the end of turn; empty unless asked for.
+};
+
+/// The rows of one step, in data order. Rows that could not be prepared are missing and named.
+struct SampleBatch {
+  std::int64_t epoch = 0;       ///< Of the rows.
+  double epochs_done = 0;       ///< After this step.
+  std::int64_t rows = 0;        ///< Rows taken from the order, over all ranks, prepared or not.
+  std::vector<Sample> samples;  ///< This rank's.
+  std::vector<SetAsideRow>
+      set_aside;  ///< "image_missing", "image_unreadable", "prompt_too_long": each row once per run.
+};
+
+struct SampleStreamOptions {
+  std::int64_t rows_per_step = 1;  ///< Of all ranks together; an epoch's last step may have fewer.
+  std::int64_t steps = 1;
+  std::uint64_t seed = 0;
+  bool shuffle = true;
+  bool augment = false;
+  bool with_answers = false;
+  int rank = 0, world_size = 1;  ///< Rank r prepares the r-th of world_size equal parts of a step's rows.
+};
+
+/// Prepares the steps' rows (images, token ids, positions) on a thread of its own, ahead of their use. What
+/// comes out is a pure function of rows and options. Steps do not cross epochs. `next` from one thread; rows,
+/// builder and file name must outlive the stream.
+class SampleStream {
+ public:
+  SampleStream(const std::vector<Row>& rows, std::string file, const PromptBuilder& prompts,
+               SampleStreamOptions options);
+  ~SampleStream();
+  SampleStream(const SampleStream&) = delete;
+  SampleStream& operator=(const SampleStream&) = delete;
+
+  /// Empty after the last step. Error{kData}: a whole epoch without a usable row. Rethrows what ended the
+  /// thread.
+  std::optional<SampleBatch> next();
+
+ private:
+  void prepare_all(const std::stop_token& stop);
+  SampleBatch prepare_step();
+  void prepare_row(std::int64_t row, SampleBatch& batch);
+
+  const std::vector<Row>& rows_;
+  const std::string file_;
+  const PromptBuilder& prompts_;
+  const SampleStreamOptions options_;
+  DataOrder order_;
+  std::set<std::int64_t> unusable_;
+  BoundedQueue<SampleBatch> queue_;
+  std::exception_ptr failure_;  ///< Written before the queue is closed, read after.
+  std::jthread thread_;
+};
+
+/// Optimizer steps of an epoch over `rows` rows.
+std::int64_t steps_per_epoch(std::int64_t rows, std::int64_t rows_per_step);
+
+}  // namespace ferro
