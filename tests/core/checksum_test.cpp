@@ -30,7 +30,7 @@ TEST_CASE("the sum of pieces is the sum of the whole") {
   CHECK(sum.hex() == sha256_of(text));
 }
 
-TEST_CASE("a file's sum is that of its content; an unreadable file is an I/O error") {
+TEST_CASE("a file's sum is that of its content, an unreadable file is an I/O error") {
   const testing::ScratchFolder folder;
   const std::string content(3'000'001, 'y');  // Several reads, the last one short.
   write_file_atomically(folder / "a", content);

@@ -57,7 +57,7 @@ TEST_CASE("keys that stand in the file are read, absent ones keep their defaults
   CHECK(config.optimizer.shape == "linear");
 }
 
-TEST_CASE("an empty file is all defaults; a file that is not a map is refused") {
+TEST_CASE("an empty file is all defaults, a file that is not a map is refused") {
   CHECK(read("").name == "run");
   CHECK(read("# nothing\n---\n").small == 3);
   refused("- a\n", {"c.yaml:1", "expected a section", "a list"});
