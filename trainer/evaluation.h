@@ -4,17 +4,19 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "data/prompt_builder.h"
 #include "data/row.h"
+#include "model/model_folder.h"
 #include "reward/classification_metrics.h"
-#include "rollout/engine.h"
 
 namespace ferro {
 
 struct EvaluationOptions {
   std::int64_t max_new_tokens = 256;
-  std::int64_t batch_rows = 128;
-  std::string dataset;  ///< Names the synonym table.
+  std::int64_t batch_rows = 128;  ///< Rows answered at the same time.
+  std::string dataset;            ///< Names the synonym table.
 };
 
 struct EvaluatedRow {
@@ -30,8 +32,12 @@ struct EvaluationResult {
 };
 
 /// Greedy answers, labels by FERBench's lenient rule, metrics. The one evaluation that training, `ferro eval`
-/// and ablation share. Rows without candidate labels use the sorted distinct solutions of `rows`.
+/// and ablation share. Rows without candidate labels use the sorted distinct solutions of `rows`. The result
+/// does not depend on `batch_rows`.
 EvaluationResult evaluate(const Model& model, const Tokenizer& tokenizer, const PromptBuilder& prompts,
                           const std::vector<Row>& rows, const EvaluationOptions& options);
+
+/// Accuracy, macro figures, figures per class and confusion matrix, as evaluation.json holds them.
+nlohmann::ordered_json report_of(const EvaluationResult& result);
 
 }  // namespace ferro

@@ -25,9 +25,9 @@ struct OptimizerConfig {
             "Steps of linear warm-up from 0.");
     v.field("weight_decay", weight_decay, {.min = 0.0, .max = 10.0},
             "Decoupled weight decay (times the learning rate).");
-    v.field("decay_parameters", decay_parameters, Choices{"huggingface", "matrices"},
+    v.field("decay_parameters", decay_parameters, Choices{"huggingface", "matrices", "all"},
             "What decays: by name as Hugging Face does (the vision tower's norm1, norm2 and ln_q too), or "
-            "matrices only.");
+            "matrices only, or all.");
     v.field("adam_beta1", adam_beta1, {.min = 0.0, .max = 1.0}, "Decay of the first moment.");
     v.field("adam_beta2", adam_beta2, {.min = 0.0, .max = 1.0}, "Decay of the second moment.");
     v.field("adam_epsilon", adam_epsilon, {.min = 0.0, .max = 1.0},

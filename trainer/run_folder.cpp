@@ -33,12 +33,6 @@ bool is_run_entry(const fs::path& path) {
 }
 
 void empty_run_folder(const fs::path& folder) {
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (!is_run_entry(entry.path()))
-      fail(ErrorCode::kConfig,
-           "output_dir {} holds `{}`, which no run wrote: it is not overwritten; choose another folder",
-           folder.string(), entry.path().filename().string());
-  }
   std::error_code error;
   for (const char* entry : kRunEntries) {
     fs::remove_all(folder / entry, error);
@@ -62,15 +56,25 @@ std::string processor_name() {
 
 }  // namespace
 
+void RunFolder::check_free(const fs::path& folder, bool overwrite) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    if (!overwrite)
+      fail(ErrorCode::kConfig,
+           "output_dir {} is not empty; set overwrite_output_dir: true to replace the run in it, or choose "
+           "another folder",
+           folder.string());
+    if (!is_run_entry(entry.path()))
+      fail(ErrorCode::kConfig,
+           "output_dir {} holds `{}`, which no run wrote: it is not overwritten; choose another folder",
+           folder.string(), entry.path().filename().string());
+  }
+}
+
 RunFolder::RunFolder(fs::path folder, bool overwrite, const Clock& clock)
     : path_(std::move(folder)), clock_(clock) {
+  check_free(path_, overwrite);
   create_folders(path_);
-  if (fs::is_empty(path_)) return;
-  if (!overwrite)
-    fail(ErrorCode::kConfig,
-         "output_dir {} is not empty; set overwrite_output_dir: true to replace the run in it, or choose "
-         "another folder",
-         path_.string());
   empty_run_folder(path_);
 }
 

@@ -17,8 +17,9 @@ namespace ferro {
 /// timing.jsonl. Error{kIo} on any failed write, naming the file. One writer.
 class RunFolder {
  public:
-  /// Creates the folder. One that is not empty is refused (Error{kConfig}) unless `overwrite`, and then only
-  /// a run's own files are removed; a folder that is not a run's is refused all the same.
+  /// Error{kConfig}: the folder is not empty and not to be overwritten, or holds something that no run wrote.
+  static void check_free(const std::filesystem::path& folder, bool overwrite);
+  /// Creates the folder, or empties it of the run it holds, under check_free's conditions.
   RunFolder(std::filesystem::path folder, bool overwrite, const Clock& clock);
 
   const std::filesystem::path& path() const { return path_; }

@@ -1,0 +1,277 @@
+#include <cmath>
+
+#include <catch2/catch.hpp>
+
+#include "core/clock.h"
+#include "model/tensor_names.h"
+#include "tests/trainer/golden_prompts.h"
+#include "trainer/advantages.h"
+#include "trainer/grpo_step.h"
+#include "trainer/step_updater.h"
+
+namespace ferro {
+namespace {
+
+using nlohmann::json;
+
+// One run of TRL's GRPOTrainer, repeated from its stored completions.
+class Variant {
+ public:
+  Variant(const std::filesystem::path& golden, const json& section, const std::string& name)
+      : golden_(golden),
+        section_(section),
+        tolerances_(section.at("tolerances")),
+        entry_(section.at("variants").at(name)),
+        record_(testing::read_json(golden / section.at("file").get<std::string>()).at("variants").at(name)),
+        args_(record_.at("args")),
+        folder_(golden / section.at("model").at("path").get<std::string>()),
+        model_(load_model(folder_, true)),
+        reference_(load_model(folder_, false)),
+        world_(make_thread_communicators(1)),
+        step_(model_, &reference_, loss_config(), LayerWalk::Recompute::kNone, {},
+              args_.value("temperature", 1.0)),
+        updater_(model_, optimizer_config(), args_.at("max_steps"), *world_[0]) {
+    rows_per_micro_batch_ = args_.at("per_device_train_batch_size");
+    accumulation_ = args_.at("gradient_accumulation_steps");
+    iterations_ = args_.at("num_iterations");
+    micro_batches_per_generation_ = args_.at("steps_per_generation");
+  }
+
+  static bool supported(const json& args) {
+    for (const char* type : {"grpo", "bnpo", "dr_grpo", "dapo"})
+      if (args.at("loss_type") == type) return true;
+    return false;
+  }
+
+  void run() {
+    for (std::int64_t s = 0; s < entry_.at("steps").get<std::int64_t>(); ++s) {
+      INFO("step " << s);
+      updater_.zero_gradients();
+      double loss = 0;
+      for (std::int64_t i = 0; i < accumulation_; ++i) loss += micro_step(s * accumulation_ + i);
+      const json& log = record_.at("steps").at(static_cast<std::size_t>(s));
+      const StepUpdater::Reduced reduced = updater_.reduce(loss);
+      CHECK(testing::slack(tolerances_.at("loss"), loss, log.at("loss")) >= 0);
+      CHECK(testing::slack(tolerances_.at("grad_norm"), reduced.gradient_norm, log.at("grad_norm")) >= 0);
+      CHECK(testing::slack(tolerances_.at("learning_rate"), updater_.apply(reduced),
+                           log.at("learning_rate")) >= 0);
+    }
+    testing::report_difference("loss of a micro-batch", worst_loss_, tolerances_.at("loss").at("abs"));
+    testing::report_difference("reference and old log-probs", worst_logp_, tolerances_.at("logps").at("abs"));
+    if (entry_.at("final_weights_stored").get<bool>()) check_final_weights();
+  }
+
+ private:
+  struct Generation {
+    std::int64_t index = -1;
+    std::vector<MicroBatch> micro_batches;                      ///< One per slice of rows.
+    std::vector<std::vector<std::vector<AnswerState>>> states;  ///< [slice][group][answer]
+  };
+
+  PolicyLossConfig loss_config() const {
+    PolicyLossConfig config;
+    config.loss_type = args_.at("loss_type");
+    config.importance_sampling_level = args_.value("importance_sampling_level", "token");
+    config.epsilon = args_.at("epsilon");
+    config.epsilon_high = args_.value("epsilon_high", config.epsilon);
+    config.beta = args_.at("beta");
+    config.use_bias_correction_kl = args_.value("use_bias_correction_kl", true);
+    config.max_completion_length = args_.at("max_completion_length");
+    return config;
+  }
+
+  OptimizerConfig optimizer_config() const {
+    OptimizerConfig config;
+    config.learning_rate = args_.at("learning_rate");
+    config.lr_scheduler_type = args_.at("lr_scheduler_type");
+    config.warmup_steps = args_.value("warmup_steps", 0);
+    config.weight_decay = args_.at("weight_decay");
+    config.adam_beta1 = args_.at("adam_beta1");
+    config.adam_beta2 = args_.at("adam_beta2");
+    config.adam_epsilon = args_.at("adam_epsilon");
+    config.max_grad_norm = args_.at("max_grad_norm");
+    return config;
+  }
+
+  std::shared_ptr<const ImageInput> image(std::int64_t prompt) const {
+    const json& entry = section_.at("images").at("image" + std::to_string(prompt));
+    const at::Tensor grid = testing::manifest_tensor(golden_, entry.at("grid_thw"));
+    const auto at = [&](std::int64_t axis) {
+      return static_cast<std::int32_t>(grid[axis].item<std::int64_t>());
+    };
+    return testing::image_of(testing::manifest_tensor(golden_, entry.at("pixel_values")),
+                             {at(0), at(1), at(2)});
+  }
+
+  // Rows of one slice as groups: consecutive rows of one prompt are its answers.
+  std::vector<AnsweredPrompt> groups_of(const json& generation, std::size_t begin,
+                                        std::vector<std::vector<AnswerState>>& states) const {
+    std::vector<AnsweredPrompt> groups;
+    for (std::size_t row = begin; row < begin + static_cast<std::size_t>(rows_per_micro_batch_); ++row) {
+      const auto pid = generation.at("pid").at(row).get<std::int64_t>();
+      if (row == begin || pid != generation.at("pid").at(row - 1)) {
+        const std::vector<std::shared_ptr<const ImageInput>> images{image(pid)};
+        std::span<const std::shared_ptr<const ImageInput>> left(images);
+        groups.push_back({testing::prompt_of(generation.at("prompt_ids").at(row), left, model_.config), {}});
+        states.emplace_back();
+      }
+      groups.back().answers.push_back(generation.at("completion_ids").at(row));
+      states.back().push_back({.advantage = generation.at("advantages").at(row)});
+    }
+    return groups;
+  }
+
+  void load_generation(std::int64_t index) {
+    if (index == generation_.index) return;
+    generation_ = {};
+    generation_.index = index;
+    const json& stored = record_.at("generations").at(static_cast<std::size_t>(index));
+    check_advantages(stored);
+    for (std::int64_t slice = 0; slice < micro_batches_per_generation_; ++slice) {
+      auto& states = generation_.states.emplace_back();
+      const auto groups = groups_of(stored, static_cast<std::size_t>(slice * rows_per_micro_batch_), states);
+      std::vector<MicroBatch> packed = pack_groups(groups, std::int64_t{1} << 40);
+      REQUIRE(packed.size() == 1);
+      generation_.micro_batches.push_back(std::move(packed[0]));
+    }
+  }
+
+  void check_advantages(const json& stored) const {
+    std::vector<std::vector<std::optional<double>>> values;
+    for (const json& function : stored.at("rewards")) {
+      values.emplace_back();
+      for (const json& value : function) values.back().push_back(value.get<double>());
+    }
+    std::int64_t generations = args_.at("num_generations");
+    const auto result = group_advantages(combine_rewards(values, {}), generations, args_.at("scale_rewards"));
+    for (std::size_t i = 0; i < result.advantages.size(); ++i)
+      CHECK(testing::slack(tolerances_.at("advantages"), result.advantages[i],
+                           stored.at("advantages").at(i)) >= 0);
+  }
+
+  double micro_step(std::int64_t micro) {
+    const std::int64_t slices = micro_batches_per_generation_;
+    load_generation(micro / (slices * iterations_));
+    const auto slice = static_cast<std::size_t>(micro % slices);
+    const bool first_iteration = micro / slices % iterations_ == 0;
+    auto& states = generation_.states[slice];
+    const json& files = entry_.at("generations").at(static_cast<std::size_t>(generation_.index));
+    // Where a generation is used for several updates in turn, its later rows are off-policy: against the
+    // stored log-probs.
+    if (iterations_ == 1 && slices > accumulation_) give_old_logps(files.at("old_logps"), slice, states);
+
+    const json& stored = record_.at("generations").at(static_cast<std::size_t>(generation_.index));
+    LossNormaliser normaliser;
+    normaliser.sequences_in_step = rows_per_micro_batch_ * accumulation_;
+    normaliser.tokens_in_step = stored.at("num_items_in_batch").get<std::int64_t>() * accumulation_ / slices;
+    normaliser.micro_batches = accumulation_;
+    const auto outcome = step_.run(std::span(&generation_.micro_batches[slice], 1), states, normaliser,
+                                   first_iteration && iterations_ > 1, clock_);
+    check_logps(files.at("ref_logps"), slice, &AnswerState::ref_logps);
+    if (iterations_ > 1) check_logps(files.at("old_logps"), slice, &AnswerState::old_logps);
+
+    const json& expected = record_.at("micro_batches").at(static_cast<std::size_t>(micro));
+    const auto metrics = metrics_of(outcome.sums);
+    INFO("micro-batch " << micro);
+    CHECK(testing::slack(tolerances_.at("loss"), outcome.loss, expected.at("loss")) >= 0);
+    CHECK(testing::slack(tolerances_.at("kl"), metrics.at("kl"), expected.at("kl")) >= 0);
+    CHECK(testing::slack(tolerances_.at("entropy"), metrics.at("entropy"), expected.at("entropy")) >= 0);
+    worst_loss_ = std::max(worst_loss_, std::abs(outcome.loss - expected.at("loss").get<double>()));
+    return outcome.loss;
+  }
+
+  template <class Visit>
+  void for_each_answer(const json& tensor, std::size_t slice, Visit&& visit) {
+    const at::Tensor stored = testing::manifest_tensor(golden_, tensor);
+    std::int64_t row = static_cast<std::int64_t>(slice) * rows_per_micro_batch_;
+    const json& lengths =
+        record_.at("generations").at(static_cast<std::size_t>(generation_.index)).at("completion_ids");
+    for (auto& group : generation_.states[slice]) {
+      for (AnswerState& state : group) {
+        const auto length = static_cast<std::int64_t>(lengths.at(static_cast<std::size_t>(row)).size());
+        visit(state, stored[row].narrow(0, 0, length).contiguous());
+        ++row;
+      }
+    }
+  }
+
+  void give_old_logps(const json& tensor, std::size_t slice, std::vector<std::vector<AnswerState>>& states) {
+    REQUIRE_FALSE(states.empty());
+    for_each_answer(tensor, slice, [](AnswerState& state, const at::Tensor& values) {
+      state.old_logps.assign(values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel());
+    });
+  }
+
+  void check_logps(const json& tensor, std::size_t slice, std::vector<float> AnswerState::*member) {
+    if (tensor.is_null()) return;
+    for_each_answer(tensor, slice, [&](AnswerState& state, const at::Tensor& values) {
+      REQUIRE(static_cast<std::int64_t>((state.*member).size()) == values.numel());
+      for (std::size_t t = 0; t < (state.*member).size(); ++t)
+        worst_logp_ =
+            std::max(worst_logp_,
+                     static_cast<double>(std::abs((state.*member)[t] - values.const_data_ptr<float>()[t])));
+    });
+    CHECK(worst_logp_ <= tolerances_.at("logps").at("abs").get<double>());
+  }
+
+  void check_final_weights() {
+    const SafetensorsFile stored(golden_ / section_.at("tensors_file").get<std::string>());
+    double least_cosine = 1, worst = 0;
+    for (const json& name_entry : entry_.at("final_weights")) {
+      const auto name = name_entry.get<std::string>();
+      INFO(name);
+      const at::Tensor expected = stored.tensor(entry_.at("final_prefix").get<std::string>() + name);
+      const std::string hub = hub_tensor_name(name);
+      const at::Tensor start = reference_.arena.export_parameter(hub),
+                       got = model_.arena.export_parameter(hub);
+      const at::Tensor update = (got - start).to(at::kDouble), wanted = (expected - start).to(at::kDouble);
+      const double cosine = ((update * wanted).sum() / (update.norm() * wanted.norm())).item<double>();
+      const double share = (got - expected).abs().max().item<double>() /
+                           record_.at("per_tensor").at(name).at("max_update").get<double>();
+      CHECK(cosine >= tolerances_.at("update_cosine").at("cosine_min").get<double>());
+      CHECK(share <= tolerances_.at("final_weight_over_max_update").at("abs").get<double>());
+      least_cosine = std::min(least_cosine, cosine);
+      worst = std::max(worst, share);
+    }
+    std::cout << "golden final weights: least cosine of an update " << least_cosine << ", largest difference "
+              << worst << " of the largest update\n";
+  }
+
+  const std::filesystem::path golden_;
+  const json section_, tolerances_, entry_, record_, args_;
+  const std::filesystem::path folder_;
+  Model model_, reference_;
+  std::vector<std::unique_ptr<Communicator>> world_;
+  GrpoStep step_;
+  StepUpdater updater_;
+  const SystemClock clock_;
+  Generation generation_;
+  std::int64_t rows_per_micro_batch_ = 0, accumulation_ = 0, iterations_ = 0,
+               micro_batches_per_generation_ = 0;
+  double worst_loss_ = 0, worst_logp_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("group-packed GRPO steps agree with TRL's padded ones") {
+  const auto golden = testing::golden_dir();
+  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  const json section = testing::read_json(*golden / "manifest.json").at("grpo").at("e2e");
+  const json file = testing::read_json(*golden / section.at("file").get<std::string>());
+  std::int64_t checked = 0, others = 0;
+  for (const auto& [name, entry] : section.at("variants").items()) {
+    if (!Variant::supported(file.at("variants").at(name).at("args"))) {
+      ++others;
+      continue;
+    }
+    INFO(name);
+    std::cout << "golden run " << name << "\n";
+    Variant(*golden, section, name).run();
+    ++checked;
+  }
+  std::cout << "golden GRPO runs: " << checked << " checked, " << others
+            << " of loss types not in the table\n";
+  CHECK(checked > 0);
+}
+
+}  // namespace ferro

@@ -1,0 +1,130 @@
+#include <cmath>
+
+#include <catch2/catch.hpp>
+
+#include "core/clock.h"
+#include "tests/trainer/golden_prompts.h"
+#include "trainer/sft_step.h"
+
+namespace ferro {
+namespace {
+
+using nlohmann::json;
+
+// The golden batch: padded rows with labels, packed without their padding.
+PackedBatch golden_batch(const std::filesystem::path& golden, const json& training,
+                         const ModelConfig& config) {
+  const json& inputs = training.at("batch");
+  const auto get = [&](const char* name) { return testing::manifest_tensor(golden, inputs.at(name)); };
+  const at::Tensor ids = get("input_ids"), mask = get("attention_mask"), labels = get("labels");
+  const auto all_images = testing::images_of(get("pixel_values_one_frame"), get("image_grid_thw"));
+  std::span<const std::shared_ptr<const ImageInput>> images(all_images);
+  const auto ignored = training.at("ignore_index").get<std::int64_t>();
+  BatchPacker packer;
+  std::vector<Target> targets;
+  std::int32_t sequences = 0;
+  for (std::int64_t row = 0; row < ids.size(0); ++row) {
+    std::vector<std::int32_t> tokens;
+    const auto begin = static_cast<std::int32_t>(packer.num_tokens());
+    for (std::int64_t t = 0; t < ids.size(1); ++t) {
+      if (mask[row][t].item<std::int64_t>() == 0) continue;
+      const auto label = labels[row][t].item<std::int64_t>();
+      const auto at = static_cast<std::int32_t>(tokens.size());
+      if (label != ignored && at > 0)
+        targets.push_back({begin + at - 1, static_cast<std::int32_t>(label), sequences});
+      tokens.push_back(static_cast<std::int32_t>(ids[row][t].item<std::int64_t>()));
+    }
+    packer.add_prompt(*testing::prompt_of(std::move(tokens), images, config));
+    ++sequences;
+  }
+  PackedBatch batch = packer.finish();
+  batch.targets = std::move(targets);
+  batch.num_sequences = sequences;
+  return batch;
+}
+
+OptimizerConfig optimizer_of(const json& training) {
+  const json& optimizer = training.at("optimizer");
+  OptimizerConfig config;
+  config.learning_rate = optimizer.at("lr");
+  config.adam_beta1 = optimizer.at("beta1");
+  config.adam_beta2 = optimizer.at("beta2");
+  config.adam_epsilon = optimizer.at("eps");
+  config.weight_decay = optimizer.at("weight_decay");
+  config.decay_parameters = optimizer.at("weight_decay_on") == "all parameters" ? "all" : "huggingface";
+  config.max_grad_norm = training.at("max_grad_norm");
+  config.lr_scheduler_type = training.at("scheduler").at("name");
+  config.warmup_steps = training.at("scheduler").at("warmup_steps");
+  return config;
+}
+
+void check_gradients(const Model& model, const std::filesystem::path& golden, const json& training) {
+  const SafetensorsFile stored(golden / training.at("grads").get<std::string>());
+  const double of_max = training.at("tolerances").at("gradient").at("of_max");
+  double worst = 0;
+  std::int64_t compared = 0;
+  for (const auto& [name, entry] : stored.entries()) {
+    INFO(name);
+    const at::Tensor expected = stored.tensor(name);
+    const double largest = expected.abs().max().item<double>();
+    const double difference = (model.arena.export_gradient(name) - expected).abs().max().item<double>();
+    CHECK(difference <= of_max * largest);
+    worst = std::max(worst, difference / largest);
+    ++compared;
+  }
+  CHECK(compared == training.at("parameters").get<std::int64_t>());
+  testing::report_difference("gradients, of a tensor's largest", worst, of_max);
+}
+
+void check_weights(const Model& model, const std::filesystem::path& golden, const json& training) {
+  const SafetensorsFile stored(golden / training.at("final_weights").get<std::string>());
+  const json& tolerance = training.at("tolerances").at("final_weights");
+  double worst = 0, outside = 0, all = 0;
+  for (const auto& [name, entry] : stored.entries()) {
+    const at::Tensor difference = (model.arena.export_parameter(name) - stored.tensor(name)).abs();
+    worst = std::max(worst, difference.max().item<double>());
+    outside += difference.gt(tolerance.at("p999").get<double>()).sum().item<double>();
+    all += static_cast<double>(difference.numel());
+  }
+  CHECK(worst <= tolerance.at("abs").get<double>());
+  CHECK(outside <= 0.001 * all);
+  testing::report_difference("final weights", worst, tolerance.at("abs"));
+}
+
+}  // namespace
+
+TEST_CASE("supervised steps agree with transformers: loss, gradients, trajectory, weights") {
+  const auto golden = testing::golden_dir();
+  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  const json manifest = testing::read_json(*golden / "manifest.json");
+  const json& training = manifest.at("training");
+  const json record = testing::read_json(*golden / training.at("file").get<std::string>());
+  const json& tolerances = training.at("tolerances");
+  const json& checkpoint = manifest.at("model").at("checkpoints").at(0);
+  Model model = load_model(*golden / checkpoint.at("path").get<std::string>(), true);
+  const std::vector<PackedBatch> batches{golden_batch(*golden, training, model.config)};
+  const auto steps = training.at("steps").get<std::int64_t>();
+  const auto world = make_thread_communicators(1);
+  const SystemClock clock;
+  SftStep step(model, LayerWalk::Recompute::kNone, {}, optimizer_of(training),
+               training.at("scheduler").at("total_steps"), *world[0], clock);
+  double worst_loss = 0;
+  for (std::int64_t i = 0; i < steps; ++i) {
+    INFO("step " << i);
+    const json& stored = record.at("steps").at(static_cast<std::size_t>(i));
+    SftStep::Outcome outcome = step.gradients(batches);
+    if (i == 0) check_gradients(model, *golden, training);
+    CHECK(testing::slack(tolerances.at("loss").at(static_cast<std::size_t>(i)), outcome.reduced.loss,
+                         stored.at("loss")) >= 0);
+    worst_loss = std::max(worst_loss, std::abs(outcome.reduced.loss - stored.at("loss").get<double>()));
+    CHECK(testing::slack(tolerances.at("grad_norm"), outcome.reduced.gradient_norm, stored.at("grad_norm")) >=
+          0);
+    CHECK(testing::slack(tolerances.at("learning_rate"), step.apply(outcome), stored.at("lr")) >= 0);
+  }
+  testing::report_difference("loss over the steps", worst_loss, tolerances.at("loss").back().at("abs"));
+  CHECK(testing::slack(tolerances.at("final_loss"), step.gradients(batches).reduced.loss,
+                       record.at("final_loss_after_5_steps")) >= 0);
+  check_weights(model, *golden, training);
+}
+
+}  // namespace ferro

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include <spdlog/logger.h>
+
+#include "data/dataset_reader.h"
+#include "trainer/evaluation.h"
+#include "trainer/run_folder.h"
+
+namespace ferro {
+
+/// Evaluates a model in training, keeps the best in best/ and the last in model/, and writes what came of it
+/// into the run folder. One thread.
+class ModelKeeper {
+ public:
+  /// `rows` empty: no evaluation. `keep_best`: save best/ when accuracy rises. All references must outlive
+  /// it.
+  ModelKeeper(const Model& model, const Tokenizer& tokenizer, const PromptBuilder& prompts,
+              const Dataset& evaluation_rows, EvaluationOptions options, bool keep_best,
+              std::filesystem::path source_folder, RunFolder& run, std::shared_ptr<spdlog::logger> log);
+
+  /// Metrics "eval/accuracy", "eval/macro_f1", "recall/<label>", ...; empty without rows. A second call at
+  /// the same step does nothing.
+  std::map<std::string, double> evaluate_at(std::int64_t step);
+  /// Writes model/ and, with evaluation, evaluation.json and predictions.jsonl of the last one; provenance
+  /// gets "weights_sha256" and "steps".
+  void save(std::int64_t step);
+
+ private:
+  const Model& model_;
+  const Tokenizer& tokenizer_;
+  const PromptBuilder& prompts_;
+  const Dataset& rows_;
+  EvaluationOptions options_;
+  bool keep_best_;
+  std::filesystem::path source_folder_;
+  RunFolder& run_;
+  std::shared_ptr<spdlog::logger> log_;
+  EvaluationResult last_;
+  std::int64_t evaluated_at_ = -1, best_step_ = -1;
+  double best_accuracy_ = -1;
+};
+
+}  // namespace ferro

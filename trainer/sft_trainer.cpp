@@ -1,0 +1,166 @@
+#include <fmt/format.h>
+
+#include "core/config_dump.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "trainer/model_keeper.h"
+#include "trainer/policy_setup.h"
+#include "trainer/run_recorder.h"
+#include "trainer/sample_stream.h"
+#include "trainer/sft_step.h"
+#include "trainer/train.h"
+
+namespace ferro {
+namespace {
+
+// Rows -> prompts (stream thread) -> micro-batches -> loss and gradients -> update; evaluation and saving
+// between steps.
+class SftTrainer {
+ public:
+  SftTrainer(const SftConfig& config, const TrainEnvironment& environment)
+      : config_(config),
+        environment_(environment),
+        rows_(load_training_rows(config.data, RowKind::kSft)),
+        evaluation_rows_(config.data.eval_file.empty() ? Dataset{} : load_evaluation_rows(config.data)),
+        model_(load_model(config.model_name_or_path, true)),
+        source_(config.model_name_or_path, model_.config, config.data, config.augmentation, environment),
+        run_(config.output_dir, config.overwrite_output_dir, *environment.clock),
+        log_(make_logger("sft", "info", run_.path() / "log.txt")),
+        world_(make_thread_communicators(1)),
+        rows_per_step_(config.per_device_train_batch_size * config.gradient_accumulation_steps),
+        total_steps_(config.max_steps > 0
+                         ? config.max_steps
+                         : config.num_train_epochs *
+                               steps_per_epoch(static_cast<std::int64_t>(rows_.rows.size()), rows_per_step_)),
+        recorder_("sft", total_steps_, config.logging_steps, run_, log_, *environment.clock),
+        keeper_(model_, source_.tokenizer(), source_.prompts(), evaluation_rows_,
+                {.max_new_tokens = config.max_new_tokens}, config.eval_steps > 0, config.model_name_or_path,
+                run_, log_),
+        step_(model_, LayerWalk::recompute_of(config.recompute), banned_ids_of(model_.config),
+              config.optimizer, total_steps_, *world_[0], *environment.clock) {}
+
+  void run() {
+    describe();
+    SampleStream stream(rows_.rows, rows_.path, source_.prompts(),
+                        {.rows_per_step = rows_per_step_,
+                         .steps = total_steps_,
+                         .seed = static_cast<std::uint64_t>(config_.seed),
+                         .shuffle = config_.data.shuffle,
+                         .augment = config_.augmentation.enabled,
+                         .with_answers = true});
+    for (std::int64_t step = 1; step <= total_steps_; ++step) {
+      const std::optional<SampleBatch> batch = next_batch(stream);
+      train_on(*batch, step);
+      const bool last = step == total_steps_;
+      if (last || (config_.eval_steps > 0 && step % config_.eval_steps == 0))
+        recorder_.log_at(step, keeper_.evaluate_at(step));
+      if (!last && environment_.stop.stop_requested()) {
+        keeper_.save(step);
+        fail(ErrorCode::kCheckpointed, "told to stop after step {} of {}; the model is in {}", step,
+             total_steps_, run_.model_folder().string());
+      }
+    }
+    keeper_.save(total_steps_);
+  }
+
+ private:
+  void describe() {
+    run_.write_config(dump_yaml(config_));
+    nlohmann::json facts = machine_facts(*environment_.clock, {"trainer"});
+    facts["job"] = "sft";
+    facts["seed"] = config_.seed;
+    facts["model_name_or_path"] = config_.model_name_or_path;
+    facts["data"]["train"] = data_facts(rows_);
+    if (!evaluation_rows_.path.empty()) facts["data"]["eval"] = data_facts(evaluation_rows_);
+    run_.write_provenance(facts);
+    recorder_.set_aside(rows_.set_aside);
+    recorder_.set_aside(evaluation_rows_.set_aside);
+  }
+
+  std::optional<SampleBatch> next_batch(SampleStream& stream) {
+    const PhaseTimer timer(recorder_.timing, "data", *environment_.clock);
+    std::optional<SampleBatch> batch = stream.next();
+    FERRO_CHECK(batch.has_value(), "the stream of rows ended before its {} steps", total_steps_);
+    recorder_.set_aside(batch->set_aside);
+    return batch;
+  }
+
+  std::vector<PackedBatch> pack(const SampleBatch& batch) const {
+    std::vector<PackedBatch> micro_batches;
+    BatchPacker packer;
+    for (const Sample& sample : batch.samples) {
+      packer.add_row(*sample.prompt, sample.answer, config_.loss_on == "all",
+                     source_.prompts().vision_tokens());
+      if (packer.num_sequences() == config_.per_device_train_batch_size)
+        micro_batches.push_back(packer.finish());
+    }
+    if (packer.num_sequences() > 0) micro_batches.push_back(packer.finish());
+    return micro_batches;
+  }
+
+  void train_on(const SampleBatch& batch, std::int64_t step) {
+    MetricWindow& metrics = recorder_.metrics;
+    SftStep::Outcome outcome;
+    double rate = 0;
+    if (!batch.samples.empty()) {
+      outcome = step_.gradients(pack(batch));
+      if (!outcome.reduced.finite) diverged(batch, step, outcome.reduced);
+      rate = step_.apply(outcome);
+      metrics.add("loss", outcome.reduced.loss);
+      metrics.add("grad_norm", outcome.reduced.gradient_norm);
+      metrics.add(metrics_of(outcome.sums));
+      metrics.set("learning_rate", rate);
+      recorder_.timing.add("time/forward_backward", outcome.forward_backward_seconds);
+      recorder_.timing.add("time/optimizer", outcome.optimizer_seconds);
+      recorder_.timing.add("train/tokens_per_second",
+                           static_cast<double>(outcome.tokens) / outcome.forward_backward_seconds);
+    }
+    tokens_seen_ += outcome.tokens;
+    metrics.set("epoch", batch.epochs_done);
+    metrics.set("num_tokens", static_cast<double>(tokens_seen_));
+    recorder_.step_done(step, fmt::format("loss {:.4f} | grad {:.2f} | lr {:.1e}", outcome.reduced.loss,
+                                          outcome.reduced.gradient_norm, rate));
+  }
+
+  [[noreturn]] void diverged(const SampleBatch& batch, std::int64_t step,
+                             const StepUpdater::Reduced& reduced) {
+    nlohmann::ordered_json samples = nlohmann::ordered_json::array();
+    for (const Sample& sample : batch.samples)
+      samples.push_back(rows_.rows[static_cast<std::size_t>(sample.row)].id);
+    run_.append("divergence.json", {{"step", step},
+                                    {"loss", fmt::format("{}", reduced.loss)},
+                                    {"grad_norm", fmt::format("{}", reduced.gradient_norm)},
+                                    {"file", rows_.path},
+                                    {"sample_ids", samples}});
+    fail(ErrorCode::kDivergence,
+         "step {}: loss {}, gradient norm {}: not finite, nothing was updated; the rows are in {}; lower "
+         "optimizer.learning_rate or look at them",
+         step, reduced.loss, reduced.gradient_norm, (run_.path() / "divergence.json").string());
+  }
+
+  const SftConfig& config_;
+  const TrainEnvironment& environment_;
+  Dataset rows_, evaluation_rows_;
+  Model model_;
+  PromptSource source_;
+  RunFolder run_;
+  std::shared_ptr<spdlog::logger> log_;
+  std::vector<std::unique_ptr<Communicator>> world_;
+  std::int64_t rows_per_step_, total_steps_;
+  RunRecorder recorder_;
+  ModelKeeper keeper_;
+  SftStep step_;
+  std::int64_t tokens_seen_ = 0;
+};
+
+}  // namespace
+
+void train_sft(const SftConfig& config, const TrainEnvironment& environment) {
+  FERRO_CHECK(environment.clock != nullptr && environment.make_loader,
+              "a job needs a clock and an image loader");
+  check_apart(config.output_dir, config.model_name_or_path);
+  RunFolder::check_free(config.output_dir, config.overwrite_output_dir);
+  SftTrainer(config, environment).run();
+}
+
+}  // namespace ferro
