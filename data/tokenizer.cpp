@@ -116,11 +116,12 @@ Tokenizer::~Tokenizer() = default;
 Tokenizer Tokenizer::load(const std::filesystem::path& folder_or_file) {
   namespace fs = std::filesystem;
   const fs::path& path = folder_or_file;
-  if (!fs::is_directory(path)) return Tokenizer(std::make_unique<Impl>(read_tokenizer_json(path)));
-  if (fs::exists(path / "tokenizer.json")) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) return Tokenizer(std::make_unique<Impl>(read_tokenizer_json(path)));
+  if (fs::exists(path / "tokenizer.json", ignored)) {
     return Tokenizer(std::make_unique<Impl>(read_tokenizer_json(path / "tokenizer.json")));
   }
-  if (!fs::exists(path / "vocab.json")) {
+  if (!fs::exists(path / "vocab.json", ignored)) {
     fail(ErrorCode::kIo, "{}: no tokenizer.json in this folder, nor vocab.json with merges.txt",
          path.string());
   }

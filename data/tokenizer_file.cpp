@@ -261,7 +261,8 @@ void check_post_processor(const Reader& reader, object root) {
 }
 
 void read_configured_tokens(const fs::path& folder, TokenizerSpec& spec) {
-  if (fs::exists(folder / "tokenizer_config.json")) {
+  std::error_code ignored;
+  if (fs::exists(folder / "tokenizer_config.json", ignored)) {
     Reader reader(folder / "tokenizer_config.json");
     const auto tokens = Reader::find(reader.as_object(reader.parse(), "(root)"), "added_tokens_decoder");
     if (!tokens.has_value()) return;
@@ -275,7 +276,7 @@ void read_configured_tokens(const fs::path& folder, TokenizerSpec& spec) {
       const object token = reader.as_object(entry.value, "added_tokens_decoder");
       spec.added_tokens.push_back(read_added_token(reader, token, static_cast<std::int32_t>(id)));
     }
-  } else if (fs::exists(folder / "added_tokens.json")) {
+  } else if (fs::exists(folder / "added_tokens.json", ignored)) {
     Reader reader(folder / "added_tokens.json");
     for (const auto& entry : reader.as_object(reader.parse(), "(root)")) {
       spec.added_tokens.push_back(
