@@ -1,0 +1,195 @@
+#include "data/image/image_header.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace ferro {
+namespace {
+
+/// Bounds-checked reads; past the end means that the file is truncated.
+class ByteReader {
+ public:
+  ByteReader(std::span<const std::byte> bytes, std::string_view name) : bytes_(bytes), name_(name) {}
+
+  std::size_t size() const { return bytes_.size(); }
+  std::uint32_t byte(std::size_t at) const {
+    require(at, 1);
+    return static_cast<std::uint32_t>(bytes_[at]);
+  }
+  std::uint32_t big(std::size_t at, std::size_t count) const {
+    require(at, count);
+    std::uint32_t value = 0;
+    for (std::size_t i = 0; i < count; ++i) value = (value << 8) | byte(at + i);
+    return value;
+  }
+  std::uint32_t little(std::size_t at, std::size_t count) const {
+    require(at, count);
+    std::uint32_t value = 0;
+    for (std::size_t i = count; i > 0; --i) value = (value << 8) | byte(at + i - 1);
+    return value;
+  }
+  bool text_at(std::size_t at, std::string_view text) const {
+    return at + text.size() <= bytes_.size() &&
+           std::memcmp(bytes_.data() + at, text.data(), text.size()) == 0;
+  }
+  void require(std::size_t at, std::size_t count) const {
+    if (at > bytes_.size() || count > bytes_.size() - at)
+      fail(ErrorCode::kData, "{}: the image is truncated: byte {} is needed, the file has {}", name_,
+           at + count, bytes_.size());
+  }
+  std::span<const std::byte> part(std::size_t at, std::size_t count) const {
+    require(at, count);
+    return bytes_.subspan(at, count);
+  }
+  std::string_view name() const { return name_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+  std::string_view name_;
+};
+
+/// The orientation tag (0x0112) of a TIFF block (EXIF 2.3, 4.6); 1 when absent or damaged: orientation is a
+/// hint.
+int exif_orientation(std::span<const std::byte> tiff) {
+  try {
+    const ByteReader reader(tiff, "EXIF");
+    const bool little = reader.text_at(0, "II");
+    if (!little && !reader.text_at(0, "MM")) return 1;
+    const auto number = [&](std::size_t at, std::size_t count) {
+      return little ? reader.little(at, count) : reader.big(at, count);
+    };
+    const std::size_t directory = number(4, 4);
+    const std::uint32_t entries = number(directory, 2);
+    for (std::uint32_t i = 0; i < entries; ++i) {
+      const std::size_t entry = directory + 2 + 12 * std::size_t{i};
+      if (number(entry, 2) != 0x0112) continue;
+      const std::uint32_t value = number(entry + 8, 2);
+      return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
+    }
+  } catch (const Error&) {
+    return 1;
+  }
+  return 1;
+}
+
+ImageHeader read_png(const ByteReader& reader) {
+  ImageHeader header{ImageFormat::kPng};
+  if (!reader.text_at(12, "IHDR")) {
+    reader.require(8, 25);
+    fail(ErrorCode::kData, "{}: a PNG whose first chunk is not IHDR", reader.name());
+  }
+  header.width = reader.big(16, 4);
+  header.height = reader.big(20, 4);
+  for (std::size_t at = 8;;) {
+    const std::size_t length = reader.big(at, 4);
+    reader.require(at + 8, length + 4);
+    if (reader.text_at(at + 4, "IEND")) break;
+    if (reader.text_at(at + 4, "eXIf")) header.orientation = exif_orientation(reader.part(at + 8, length));
+    at += 12 + length;
+  }
+  return header;
+}
+
+bool starts_frame(std::uint32_t marker) {
+  return marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc;
+}
+
+/// The first byte after entropy-coded data that belongs to a marker other than a stuffed zero or a restart.
+std::size_t skip_entropy_coded(const ByteReader& reader, std::size_t at) {
+  while (true) {
+    if (reader.byte(at) == 0xff) {
+      const std::uint32_t next = reader.byte(at + 1);
+      if (next != 0 && next != 0xff && !(next >= 0xd0 && next <= 0xd7)) return at;
+    }
+    ++at;
+  }
+}
+
+ImageHeader read_jpeg(const ByteReader& reader) {
+  ImageHeader header{ImageFormat::kJpeg};
+  for (std::size_t at = 2;;) {
+    if (reader.byte(at) != 0xff)
+      fail(ErrorCode::kData, "{}: not a JPEG marker at byte {}", reader.name(), at);
+    const std::uint32_t marker = reader.byte(at + 1);
+    if (marker == 0xff || marker == 0x01 || (marker >= 0xd0 && marker <= 0xd8)) {
+      at += marker == 0xff ? 1 : 2;
+      continue;
+    }
+    if (marker == 0xd9) break;
+    const std::size_t length = reader.big(at + 2, 2);
+    if (length < 2)
+      fail(ErrorCode::kData, "{}: a JPEG segment of length {} at byte {}", reader.name(), length, at);
+    reader.require(at + 2, length);
+    if (starts_frame(marker)) {
+      header.height = reader.big(at + 5, 2);
+      header.width = reader.big(at + 7, 2);
+    }
+    if (marker == 0xe1 && length >= 16 && reader.text_at(at + 4, std::string_view("Exif\0\0", 6)))
+      header.orientation = exif_orientation(reader.part(at + 10, length - 8));
+    at += 2 + length;
+    if (marker == 0xda) at = skip_entropy_coded(reader, at);
+  }
+  return header;
+}
+
+ImageHeader read_webp(const ByteReader& reader) {
+  ImageHeader header{ImageFormat::kWebp};
+  reader.require(8, reader.little(4, 4));
+  const std::size_t end = 8 + std::size_t{reader.little(4, 4)};
+  for (std::size_t at = 12; at + 8 <= end;) {
+    const std::size_t length = reader.little(at + 4, 4), body = at + 8;
+    reader.require(body, length);
+    if (reader.text_at(at, "VP8X") && header.width == 0) {
+      header.width = std::int64_t{reader.little(body + 4, 3)} + 1;
+      header.height = std::int64_t{reader.little(body + 7, 3)} + 1;
+    } else if (reader.text_at(at, "VP8L") && header.width == 0) {
+      const std::uint32_t bits = reader.little(body + 1, 4);
+      header.width = std::int64_t{bits & 0x3fffU} + 1;
+      header.height = std::int64_t{(bits >> 14) & 0x3fffU} + 1;
+    } else if (reader.text_at(at, "VP8 ") && header.width == 0) {
+      header.width = reader.little(body + 6, 2) & 0x3fffU;
+      header.height = reader.little(body + 8, 2) & 0x3fffU;
+    } else if (reader.text_at(at, "EXIF")) {
+      const std::size_t prefix = reader.text_at(body, std::string_view("Exif\0\0", 6)) ? 6 : 0;
+      header.orientation = exif_orientation(reader.part(body + prefix, length - prefix));
+    }
+    at = body + length + (length & 1U);
+  }
+  return header;
+}
+
+ImageHeader read_bmp(const ByteReader& reader) {
+  ImageHeader header{ImageFormat::kBmp};
+  const std::uint32_t info = reader.little(14, 4);
+  if (info == 12) {
+    header.width = reader.little(18, 2);
+    header.height = reader.little(20, 2);
+  } else {
+    header.width = std::int64_t{static_cast<std::int32_t>(reader.little(18, 4))};
+    header.height = std::int64_t{static_cast<std::int32_t>(reader.little(22, 4))};
+    if (header.height < 0) header.height = -header.height;
+  }
+  return header;
+}
+
+ImageHeader read_any(const ByteReader& reader) {
+  if (reader.size() == 0) fail(ErrorCode::kData, "{}: the file is empty (0 bytes), no image", reader.name());
+  if (reader.text_at(0, "\x89PNG\r\n\x1a\n")) return read_png(reader);
+  if (reader.text_at(0, "\xff\xd8\xff")) return read_jpeg(reader);
+  if (reader.text_at(0, "RIFF") && reader.text_at(8, "WEBP")) return read_webp(reader);
+  if (reader.text_at(0, "BM")) return read_bmp(reader);
+  fail(ErrorCode::kData, "{}: not a PNG, JPEG, WebP or BMP image ({} bytes)", reader.name(), reader.size());
+}
+
+}  // namespace
+
+ImageHeader read_image_header(std::span<const std::byte> encoded, std::string_view name) {
+  const ImageHeader header = read_any(ByteReader(encoded, name));
+  if (header.width <= 0 || header.height <= 0)
+    fail(ErrorCode::kData, "{}: the image's header says {} x {} pixels", name, header.width, header.height);
+  return header;
+}
+
+}  // namespace ferro
