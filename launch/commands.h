@@ -98,24 +98,6 @@ struct ModelInitRequest {
   bool standardize = true;  ///< Each image to mean 0, variance 1.
 };
 
-struct StageSummary {
-  std::string name;
-  std::int64_t parameters = 0;
-};
-
-struct TensorSummary {
-  std::string name;
-  std::vector<std::int64_t> shape;
-};
-
-struct ModelSummary {
-  std::int64_t parameters = 0, vocab_size = 0, tokenizer_size = 0;
-  std::string vision, text;  ///< One line each.
-  std::string weights_sha256;
-  std::vector<StageSummary> stages;
-  std::vector<TensorSummary> tensors;
-};
-
 /// Entry points of libferro_runtime.so. All throw Error.
 struct RuntimeTable {
   const char* version;
@@ -124,8 +106,9 @@ struct RuntimeTable {
   EvalOutcome (*evaluate)(const EvalRequest&);
   std::vector<Answer> (*generate)(const GenerateRequest&);
   std::vector<Answer> (*score)(const ScoreRequestOnTexts&);
-  ModelSummary (*init_model)(const ModelInitRequest&);
-  ModelSummary (*inspect_model)(const std::filesystem::path& folder);
+  std::string (*init_model)(const ModelInitRequest&);  ///< Returns inspect_model's report of the new folder.
+  /// A report for people: architecture, parameters, the weights' SHA-256.
+  std::string (*inspect_model)(const std::filesystem::path& folder, bool all_tensors);
 };
 
 /// Entry points of libferro_pictures.so. All throw Error.

@@ -20,7 +20,7 @@ namespace {
 
 struct FacesOptions {
   FaceDatasetOptions faces;
-  std::string out;
+  std::string out, reasoning = "compact";
 };
 
 void add_faces(CLI::App& group, Action& action) {
@@ -49,8 +49,15 @@ void add_faces(CLI::App& group, Action& action) {
       ->capture_default_str();
   command->add_flag("--colour", faces.colour, "Colour instead of grey.");
   command->add_option("--question", faces.question, "Question of every row.")->capture_default_str();
+  command
+      ->add_option("--reasoning", options->reasoning,
+                   "full: sentences; compact: two words an action unit (tiny models).")
+      ->check(CLI::IsMember({"full", "compact"}))
+      ->capture_default_str();
   command->callback([&action, options] {
     action = [options] {
+      options->faces.reasoning =
+          options->reasoning == "full" ? ReasoningStyle::kFull : ReasoningStyle::kCompact;
       pictures().write_faces(options->faces, options->out);
       fmt::print("{}: {} faces of {} people\n", options->out, options->faces.count,
                  options->faces.identities);

@@ -24,7 +24,8 @@ struct InitOptions {
 std::vector<std::string> texts_of(const std::vector<std::string>& files) {
   std::vector<std::string> texts;
   for (const std::string& file : files) {
-    const Dataset dataset = read_dataset(file, detect_row_kind(file), {.require_images = false});
+    const Dataset dataset =
+        read_dataset(file, detect_row_kind(file), {.image_root = {}, .require_images = false});
     for (const Row& row : dataset.rows) {
       for (const std::string* text : {&row.question, &row.response, &row.solution})
         if (!text->empty()) texts.push_back(*text);
@@ -34,25 +35,13 @@ std::vector<std::string> texts_of(const std::vector<std::string>& files) {
   return texts;
 }
 
-void print_summary(const ModelSummary& summary, const std::string& folder, bool tensors) {
-  fmt::print("{}: {:.3f} M parameters, vocabulary {} (tokenizer {})\n  vision  {}\n  text    {}\n", folder,
-             static_cast<double>(summary.parameters) / 1e6, summary.vocab_size, summary.tokenizer_size,
-             summary.vision, summary.text);
-  fmt::print("  weights sha256 {}\n", summary.weights_sha256);
-  for (const StageSummary& stage : summary.stages)
-    fmt::print("  {:<20}{:>14}\n", stage.name, stage.parameters);
-  if (!tensors) return;
-  for (const TensorSummary& tensor : summary.tensors)
-    fmt::print("  {:<64}[{}]\n", tensor.name, fmt::join(tensor.shape, ", "));
-}
-
 int init(const InitOptions& options) {
   ModelInitRequest request = options.request;
   if (std::filesystem::exists(request.out) && !options.overwrite)
     fail(ErrorCode::kUsage, "{} exists: name another folder, or add --overwrite", request.out.string());
   request.standardize = !options.keep_brightness;
   request.texts = texts_of(options.text_files);
-  print_summary(runtime().init_model(request), request.out.string(), false);
+  fmt::print("{}", runtime().init_model(request));
   return 0;
 }
 
@@ -99,7 +88,7 @@ void add_inspect(CLI::App& group, Action& action) {
   command->add_flag("--tensors", options->tensors, "Also list every tensor.");
   command->callback([&action, options] {
     action = [options] {
-      print_summary(runtime().inspect_model(options->folder), options->folder, options->tensors);
+      fmt::print("{}", runtime().inspect_model(options->folder, options->tensors));
       return 0;
     };
   });

@@ -1,0 +1,60 @@
+#include <string>
+#include <string_view>
+
+#include "core/error.h"
+#include "launch/runtime/jobs.h"
+#include "model/aten.h"
+
+namespace ferro {
+namespace {
+
+/// LibTorch's own failures, in this program's terms. An allocation that fails is a c10::Error with a text,
+/// not std::bad_alloc.
+template <class Job>
+auto in_our_terms(const Job& job) {
+  try {
+    return job();
+  } catch (const c10::OutOfMemoryError& error) {
+    fail(ErrorCode::kOutOfMemory, "device memory ran out: {}", error.what_without_backtrace());
+  } catch (const c10::Error& error) {
+    const std::string what = error.what_without_backtrace();
+    if (what.find("can't allocate memory") != std::string::npos)
+      fail(ErrorCode::kOutOfMemory, "host memory ran out: {}", what);
+    fail(ErrorCode::kInternal, "LibTorch: {}", what);
+  }
+}
+
+constexpr RuntimeTable kTable{
+    .version = FERRO_VERSION,
+    .train_sft =
+        [](const SftConfig& config, const TrainEnvironment& environment) {
+          in_our_terms([&] { train_sft(config, environment); });
+        },
+    .train_grpo =
+        [](const GrpoConfig& config, const TrainEnvironment& environment) {
+          in_our_terms([&] { train_grpo(config, environment); });
+        },
+    .evaluate =
+        [](const EvalRequest& request) { return in_our_terms([&] { return evaluate_model(request); }); },
+    .generate =
+        [](const GenerateRequest& request) {
+          return in_our_terms([&] { return generate_answers(request); });
+        },
+    .score =
+        [](const ScoreRequestOnTexts& request) {
+          return in_our_terms([&] { return score_answers(request); });
+        },
+    .init_model =
+        [](const ModelInitRequest& request) { return in_our_terms([&] { return make_model(request); }); },
+    .inspect_model =
+        [](const std::filesystem::path& folder, bool all_tensors) {
+          return in_our_terms([&] { return describe_model(folder, all_tensors); });
+        },
+};
+
+}  // namespace
+}  // namespace ferro
+
+extern "C" const ferro::RuntimeTable* ferro_runtime_table() {
+  return &ferro::kTable;
+}
