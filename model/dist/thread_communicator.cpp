@@ -39,10 +39,13 @@ struct Post {
 struct Group {
   explicit Group(int world_size)
       : posts(static_cast<std::size_t>(world_size)),
-        left(static_cast<std::size_t>(world_size)),
-        meeting(world_size) {}
+        meetings_attended(static_cast<std::size_t>(world_size)),
+        meeting(world_size) {
+    for (auto& attended : meetings_attended) attended = kStillHere;
+  }
+  static constexpr std::int64_t kStillHere = -1;
   std::vector<Post> posts;
-  std::vector<std::atomic<bool>> left;
+  std::vector<std::atomic<std::int64_t>> meetings_attended;  ///< Of a rank that has left.
   std::barrier<> meeting;
 };
 
@@ -51,7 +54,7 @@ class ThreadCommunicator final : public Communicator {
   ThreadCommunicator(std::shared_ptr<Group> group, int rank) : group_(std::move(group)), rank_(rank) {}
   ~ThreadCommunicator() override {
     // Whoever waits for this rank is released, sees the mark, and fails.
-    group_->left[index()] = true;
+    group_->meetings_attended[index()] = meetings_;
     group_->meeting.arrive_and_drop();
   }
 
@@ -89,22 +92,25 @@ class ThreadCommunicator final : public Communicator {
 
   void begin(Post post) {
     group_->posts[index()] = std::move(post);
-    group_->meeting.arrive_and_wait();
-    check_all_present();
+    meet();
     check_agreement();
   }
 
   void end() {
-    group_->meeting.arrive_and_wait();
-    check_all_present();
+    meet();
     group_->posts[index()] = {};
   }
 
-  void check_all_present() const {
-    for (std::size_t r = 0; r < group_->left.size(); ++r)
-      if (group_->left[r])
-        fail(ErrorCode::kUnavailable, "rank {}: rank {} left the group during {}", rank_, r,
+  /// Waits for all ranks. A rank that left before this meeting makes every other fail here, with its number.
+  void meet() {
+    group_->meeting.arrive_and_wait();
+    ++meetings_;
+    for (std::size_t r = 0; r < group_->meetings_attended.size(); ++r) {
+      const std::int64_t attended = group_->meetings_attended[r];
+      if (attended != Group::kStillHere && attended < meetings_)
+        fail(ErrorCode::kUnavailable, "rank {}: rank {} left the group before {}", rank_, r,
              name_of(group_->posts[index()].operation));
+    }
   }
 
   /// All ranks see the same posts, so all of them pass or all of them fail.
@@ -147,6 +153,7 @@ class ThreadCommunicator final : public Communicator {
 
   std::shared_ptr<Group> group_;
   int rank_;
+  std::int64_t meetings_ = 0;
 };
 
 }  // namespace

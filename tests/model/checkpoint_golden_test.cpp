@@ -1,0 +1,116 @@
+#include "model/tensor_names.h"
+#include "tests/core/scratch_folder.h"
+#include "tests/model/golden_case.h"
+
+namespace ferro {
+namespace {
+
+using nlohmann::json;
+using testing::GoldenSet;
+
+at::ScalarType scalar_type(const std::string& name) {
+  if (name == "bfloat16") return at::kBFloat16;
+  return name == "float16" ? at::kHalf : at::kFloat;
+}
+
+TEST_CASE("every checkpoint loads to the same weights, whatever its layout, names and dtype") {
+  const auto golden = testing::golden_dir();
+  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  const GoldenSet set(*golden);
+  const json& checkpoints = set.manifest().at("model").at("checkpoints");
+  const Model reference = set.model(false);
+  for (const json& entry : checkpoints) {
+    const std::string path = entry.at("path").get<std::string>();
+    INFO(path);
+    for (const bool panels : {true, false}) {
+      const Model model = load_model(*golden / path, false, panels);
+      // Tied: the head is not in the files.
+      CHECK(model.arena.table.parameters.size() == entry.at("tensors").get<std::size_t>());
+      CHECK(model.config.tie_word_embeddings == entry.at("tied_embeddings").get<bool>());
+      CHECK(model.config.text.vocab_size == entry.at("vocab_size").get<std::int64_t>());
+      std::int64_t different = 0;
+      for (const ParameterInfo& info : model.arena.table.parameters)
+        different +=
+            !model.arena.export_parameter(info.name).equal(reference.arena.export_parameter(info.name));
+      testing::report_difference(path + (panels ? " panels" : " plain") + " (tensors that differ)",
+                                 static_cast<double>(different), 0.0);
+      CHECK(different == 0);
+    }
+    const json& special = set.manifest().at("model").at("special_ids");
+    const ModelConfig config = ModelConfig::load(*golden / entry.at("config").get<std::string>());
+    CHECK(config.image_token_id == special.at("image").get<std::int32_t>());
+    CHECK(config.video_token_id == special.at("video").get<std::int32_t>());
+    CHECK(config.vision_start_token_id == special.at("vision_start").get<std::int32_t>());
+    CHECK(config.vision_end_token_id == special.at("vision_end").get<std::int32_t>());
+    CHECK(config.eos_token_id == special.at("eos").get<std::int32_t>());
+    CHECK(config.pad_token_id == special.at("pad").get<std::int32_t>());
+  }
+}
+
+TEST_CASE("both namings of every tensor are known") {
+  const auto golden = testing::golden_dir();
+  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  const GoldenSet set(*golden);
+  const json naming = set.json(set.manifest().at("model").at("naming").get<std::string>());
+  const Model model = set.model(false);
+  const json& table = naming.at("in_memory");
+  CHECK(table.size() == set.manifest().at("model").at("parameters").get<std::size_t>());
+  for (const auto& [hub, memory] : table.items()) {
+    CHECK(hub_tensor_name(memory.get<std::string>()) == hub);
+    CHECK(hub_tensor_name(hub) == hub);
+    CHECK(in_memory_tensor_name(hub) == memory.get<std::string>());
+    CHECK(model.arena.table.by_name.contains(hub));
+  }
+  std::map<std::string, std::vector<std::int64_t>> shapes = naming.at("shapes");
+  for (const ParameterInfo& info : model.arena.table.parameters) {
+    INFO(info.name);
+    CHECK(shapes[info.name] == info.shape);
+  }
+}
+
+/// Same keys, same values. A pad id that is null there is the begin id here; the window layers mean nothing
+/// without windows.
+void compare_config(const json& ours, const json& reference, const std::string& path) {
+  for (const auto& [key, value] : ours.items()) {
+    INFO(path << key);
+    if (!reference.contains(key)) {
+      FAIL_CHECK("transformers does not write this key");
+    } else if (value.is_object()) {
+      compare_config(value, reference.at(key), path + key + ".");
+    } else if (key != "pad_token_id" && key != "max_window_layers") {
+      CHECK(value == reference.at(key));
+    }
+  }
+  for (const auto& [key, value] : reference.items()) {
+    INFO(path << key);
+    CHECK((ours.contains(key) || key == "transformers_version"));
+  }
+}
+
+TEST_CASE("a saved config.json has the keys and values that transformers writes") {
+  const auto golden = testing::golden_dir();
+  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  const GoldenSet set(*golden);
+  const testing::ScratchFolder scratch;
+  for (const json& entry : set.manifest().at("model").at("checkpoints")) {
+    if (entry.at("config_style") != "nested") continue;
+    const std::filesystem::path path = *golden / entry.at("config").get<std::string>();
+    ModelConfig::load(path).save(scratch / "config.json", entry.at("dtype").get<std::string>());
+    compare_config(testing::read_json(scratch / "config.json"), testing::read_json(path), "");
+  }
+}
+
+TEST_CASE("saving in a checkpoint's own dtype and loading again gives the same bits") {
+  const auto golden = testing::golden_dir();
+  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  const GoldenSet set(*golden);
+  const testing::ScratchFolder scratch;
+  for (const json& entry : set.manifest().at("model").at("checkpoints")) {
+    const Model model = load_model(*golden / entry.at("path").get<std::string>(), false);
+    save_model(model, scratch / "model", {}, scalar_type(entry.at("dtype").get<std::string>()));
+    CHECK(load_model(scratch / "model", false).arena.weights.equal(model.arena.weights));
+  }
+}
+
+}  // namespace
+}  // namespace ferro

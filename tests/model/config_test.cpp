@@ -1,0 +1,163 @@
+#include "model/config.h"
+
+#include <functional>
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "core/atomic_file.h"
+#include "data/bpe_trainer.h"
+#include "model/model_folder.h"
+#include "tests/core/expect_error.h"
+#include "tests/core/scratch_folder.h"
+#include "tests/model/small_model.h"
+
+namespace ferro {
+namespace {
+
+using nlohmann::json;
+using testing::ScratchFolder;
+
+/// config.json of the small model, nested, after `edit`.
+std::filesystem::path edited(const ScratchFolder& scratch, const std::function<void(json&)>& edit) {
+  const auto path = scratch / "config.json";
+  testing::small_config(true).save(path);
+  json root = json::parse(read_file(path));
+  edit(root);
+  write_file_atomically(path, root.dump());
+  return path;
+}
+
+/// The same content as the hub writes it: text keys at the top, old rotary keys.
+void flatten(json& root) {
+  const json text = root["text_config"];
+  root.erase("text_config");
+  for (const auto& [key, value] : text.items())
+    if (key != "model_type" && key != "rope_parameters") root[key] = value;
+  root["rope_scaling"] = {{"mrope_section", text["rope_parameters"]["mrope_section"]}, {"type", "mrope"}};
+  root["rope_theta"] = text["rope_parameters"]["rope_theta"];
+  root["vision_config"]["in_chans"] = root["vision_config"]["in_channels"];
+  root["vision_config"].erase("in_channels");
+  root["vision_config"].erase("rope_parameters");
+}
+
+std::string saved_text(const ScratchFolder& scratch, const ModelConfig& config) {
+  config.save(scratch / "again.json");
+  return read_file(scratch / "again.json");
+}
+
+TEST_CASE("a nested config.json survives load and save unchanged") {
+  const ScratchFolder scratch;
+  const auto path = edited(scratch, [](json&) {});
+  CHECK(json::parse(saved_text(scratch, ModelConfig::load(path))) == json::parse(read_file(path)));
+}
+
+TEST_CASE("flat and nested config.json say the same") {
+  const ScratchFolder scratch;
+  const std::string nested = saved_text(scratch, ModelConfig::load(edited(scratch, [](json&) {})));
+  CHECK(saved_text(scratch, ModelConfig::load(edited(scratch, flatten))) == nested);
+}
+
+TEST_CASE("unknown keys are read over and not written") {
+  const ScratchFolder scratch;
+  const auto path = edited(scratch, [](json& root) {
+    root["surprise"] = 1;
+    root["vision_config"]["spatial_patch_size"] = 14;
+  });
+  const std::string text = saved_text(scratch, ModelConfig::load(path));
+  CHECK_THAT(text, !Catch::Contains("surprise") && !Catch::Contains("spatial_patch_size"));
+}
+
+TEST_CASE("a head tied in text_config only, a list of end ids and absent ids are understood") {
+  const ScratchFolder scratch;
+  const ModelConfig config = ModelConfig::load(edited(scratch, [](json& root) {
+    root.erase("tie_word_embeddings");
+    root["text_config"]["tie_word_embeddings"] = true;
+    root["text_config"]["eos_token_id"] = {65, 64};
+    root["text_config"]["bos_token_id"] = nullptr;
+    root["text_config"].erase("pad_token_id");
+  }));
+  CHECK(config.tie_word_embeddings);
+  CHECK(config.eos_token_id == 65);
+  CHECK(config.bos_token_id == -1);
+  CHECK(config.pad_token_id == -1);
+}
+
+TEST_CASE("each broken config.json is refused, naming file, key and value") {
+  const ScratchFolder scratch;
+  const auto refused = [&](const std::function<void(json&)>& edit, const std::vector<std::string>& parts) {
+    const auto path = edited(scratch, edit);
+    std::vector<std::string> all = parts;
+    all.push_back(path.string());
+    testing::expect_error(
+        ErrorCode::kData, [&] { ModelConfig::load(path); }, all);
+  };
+  refused([](json& root) { root["model_type"] = "llama"; }, {"model_type", "llama"});
+  refused([](json& root) { root = json::array(); }, {"not an object"});
+  refused([](json& root) { root.erase("vision_config"); }, {"vision_config", "missing"});
+  refused([](json& root) { root["text_config"].erase("vocab_size"); }, {"text_config.vocab_size", "missing"});
+  refused([](json& root) { root["text_config"]["vocab_size"] = "67"; },
+          {"text_config.vocab_size", "not an integer"});
+  refused([](json& root) { root["text_config"]["num_hidden_layers"] = 0; }, {"num_hidden_layers", "0"});
+  refused([](json& root) { root["text_config"]["num_hidden_layers"] = -3; }, {"num_hidden_layers", "-3"});
+  refused([](json& root) { root["text_config"]["hidden_size"] = 18446744073709551615u; },
+          {"hidden_size", "too large"});
+  refused([](json& root) { root["text_config"]["num_attention_heads"] = 3; },
+          {"num_attention_heads", "3", "40"});
+  refused([](json& root) { root["text_config"]["num_key_value_heads"] = 3; },
+          {"num_key_value_heads", "3", "4"});
+  refused(
+      [](json& root) {
+        root["text_config"]["rope_parameters"]["mrope_section"] = {1, 2, 3};
+      },
+      {"mrope_section", "6", "5"});
+  refused([](json& root) { root["text_config"]["rope_parameters"]["mrope_section"] = {5}; },
+          {"mrope_section", "1 sections"});
+  refused(
+      [](json& root) {
+        root["text_config"]["rope_parameters"]["mrope_section"] = {-1, 3, 3};
+      },
+      {"mrope_section", "-1"});
+  refused([](json& root) { root["text_config"]["rope_parameters"]["rope_type"] = "yarn"; },
+          {"rope_type", "yarn"});
+  refused([](json& root) { root["text_config"]["use_sliding_window"] = true; }, {"use_sliding_window"});
+  refused([](json& root) { root["text_config"]["rms_norm_eps"] = -1e-6; }, {"rms_norm_eps"});
+  refused([](json& root) { root["text_config"]["hidden_act"] = "gelu"; }, {"text_config.hidden_act"});
+  refused([](json& root) { root["vision_config"]["out_hidden_size"] = 41; }, {"out_hidden_size", "41", "40"});
+  refused([](json& root) { root["vision_config"]["num_heads"] = 5; }, {"vision_config.num_heads", "5"});
+  refused([](json& root) { root["vision_config"]["fullatt_block_indexes"] = {2}; },
+          {"fullatt_block_indexes", "2"});
+  refused([](json& root) { root["vision_config"]["window_size"] = 7; }, {"window_size", "7"});
+  refused([](json& root) { root["image_token_id"] = 67; }, {"image_token_id", "67"});
+  refused([](json& root) { root["image_token_id"] = -1; }, {"image_token_id", "-1"});
+}
+
+TEST_CASE("config.json that is missing, cut or not JSON is told apart") {
+  const ScratchFolder scratch;
+  testing::expect_error(ErrorCode::kIo, [&] { ModelConfig::load(scratch / "config.json"); }, {"config.json"});
+  const auto path = edited(scratch, [](json&) {});
+  const std::string text = read_file(path);
+  write_file_atomically(path, text.substr(0, text.size() / 2));
+  testing::expect_error(ErrorCode::kData, [&] { ModelConfig::load(path); }, {"config.json", "not JSON"});
+}
+
+TEST_CASE("the tiny preset puts the special tokens last, in the tokenizer's order") {
+  const ModelConfig config = preset_config("tiny", 1000);
+  const auto& special = qwen_special_tokens();
+  const auto token = [&](std::int32_t id) {
+    return special.at(static_cast<std::size_t>(id) - (1000 - special.size()));
+  };
+  CHECK(token(config.image_token_id) == "<|image_pad|>");
+  CHECK(token(config.video_token_id) == "<|video_pad|>");
+  CHECK(token(config.eos_token_id) == "<|im_end|>");
+  CHECK(token(config.pad_token_id) == "<|endoftext|>");
+  const ScratchFolder scratch;
+  config.save(scratch / "config.json");
+  CHECK(saved_text(scratch, ModelConfig::load(scratch / "config.json")) ==
+        read_file(scratch / "config.json"));
+  testing::expect_error(ErrorCode::kUsage, [] { preset_config("huge", 1000); }, {"huge", "tiny"});
+  testing::expect_error(ErrorCode::kUsage, [] { preset_config("tiny", 3); }, {"3"});
+}
+
+}  // namespace
+}  // namespace ferro
