@@ -43,25 +43,24 @@ std::string render_chat(std::span<const Message> messages, bool add_generation_p
   return text;
 }
 
-// The hub's template word for word, so that transformers renders the same text from a saved model
-// (Apache-2.0, Qwen).
+// Jinja for transformers, which drops a newline right after a block tag: none stands there.
 std::string chat_template_source() {
-  return "{% set image_count = namespace(value=0) %}{% set video_count = namespace(value=0) %}"
-         "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
+  return "{% set seen = namespace(images=0, videos=0) %}"
+         "{% if messages and messages[0]['role'] != 'system' %}"
          "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
-         "<|im_start|>{{ message['role'] }}\n"
-         "{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n"
-         "{% else %}{% for content in message['content'] %}"
-         "{% if content['type'] == 'image' or 'image' in content or 'image_url' in content %}"
-         "{% set image_count.value = image_count.value + 1 %}"
-         "{% if add_vision_id %}Picture {{ image_count.value }}: {% endif %}"
-         "<|vision_start|><|image_pad|><|vision_end|>"
-         "{% elif content['type'] == 'video' or 'video' in content %}"
-         "{% set video_count.value = video_count.value + 1 %}"
-         "{% if add_vision_id %}Video {{ video_count.value }}: {% endif %}"
-         "<|vision_start|><|video_pad|><|vision_end|>"
-         "{% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
-         "{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+         "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n"
+         "{% if turn['content'] is string %}{{ turn['content'] }}{% else %}{% for part in turn['content'] %}"
+         "{% if part['type'] == 'image' or 'image' in part or 'image_url' in part %}"
+         "{% set seen.images = seen.images + 1 %}"
+         "{% if add_vision_id %}Picture {{ seen.images }}: {% endif "
+         "%}<|vision_start|><|image_pad|><|vision_end|>"
+         "{% elif part['type'] == 'video' or 'video' in part %}"
+         "{% set seen.videos = seen.videos + 1 %}"
+         "{% if add_vision_id %}Video {{ seen.videos }}: {% endif "
+         "%}<|vision_start|><|video_pad|><|vision_end|>"
+         "{% elif 'text' in part %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor "
+         "%}"
+         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 }
 
 }  // namespace ferro
