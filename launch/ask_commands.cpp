@@ -55,7 +55,7 @@ Row asked_row(const QuestionOptions& options) {
 Asking asked_as(const QuestionOptions& options) {
   Asking asking = resolve_asking(options.asking, !options.image.empty());
   // A question on the command line is the one meant.
-  if (!options.prompt.empty()) asking.question.clear();
+  if (!options.prompt.empty()) asking.data.question.clear();
   return asking;
 }
 

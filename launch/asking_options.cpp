@@ -22,14 +22,9 @@ void add_asking_options(CLI::App& command, AskingOptions& options) {
 Asking resolve_asking(const AskingOptions& options, bool with_images) {
   Asking asking;
   asking.model = options.model;
-  if (!options.config.empty()) {
-    const DataConfig data = asked_as_trained(options.config).data;
-    asking.system_prompt = data.system_prompt;
-    asking.question = data.question;
-    asking.max_prompt_length = data.max_prompt_length;
-  }
-  if (!options.system_prompt.empty()) asking.system_prompt = options.system_prompt;
-  if (!options.question.empty()) asking.question = options.question;
+  if (!options.config.empty()) asking.data = asked_as_trained(options.config).data;
+  if (!options.system_prompt.empty()) asking.data.system_prompt = options.system_prompt;
+  if (!options.question.empty()) asking.data.question = options.question;
   if (with_images) asking.make_loader = image_loader_factory();
   return asking;
 }

@@ -25,13 +25,11 @@ namespace ferro {
 using ImageLoaderFactory = std::function<std::unique_ptr<ImageLoader>(
     const ImageProcessorConfig&, const AugmentConfig&, std::size_t cache_entries)>;
 
-/// How a model is asked: its folder, and the parts of the prompt that the row does not say.
+/// How a model is asked: its folder, and how a row becomes a prompt (of `data`, what concerns single rows).
 struct Asking {
   std::filesystem::path model;
-  std::string system_prompt = "default";  ///< As data.system_prompt of the training configurations.
-  std::string question;                   ///< Asked instead of the row's own when not empty.
-  std::int64_t max_prompt_length = 4096;
-  ImageLoaderFactory make_loader;
+  DataConfig data;
+  ImageLoaderFactory make_loader;  ///< Empty: questions without images.
 };
 
 /// One answered row of an evaluation.

@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +11,7 @@
 
 #include "core/error.h"
 #include "data/dataset_reader.h"
+#include "data/face_labels.h"
 #include "launch/cli.h"
 #include "launch/plugins.h"
 
@@ -64,6 +64,71 @@ void add_faces(CLI::App& group, Action& action) {
       return 0;
     };
   });
+}
+
+struct FromLabelsOptions {
+  FaceLabelsOptions labels;
+  std::string style = "reasoning", reasoning = "full";
+  std::size_t show = 20;
+};
+
+void print_set_aside(const std::vector<SetAsideRow>& rows, std::size_t show) {
+  for (std::size_t i = 0; i < std::min(show, rows.size()); ++i)
+    fmt::print("  {} row {}: {}: {}\n", rows[i].file, rows[i].row, rows[i].reason, rows[i].detail);
+  if (rows.size() > show) fmt::print("  ... (--show {} prints all)\n", rows.size());
+}
+
+int from_labels(const FromLabelsOptions& options) {
+  FaceLabelsOptions labels = options.labels;
+  labels.answer = options.style == "label" ? AnswerStyle::kLabel : AnswerStyle::kReasoning;
+  labels.reasoning = options.reasoning == "compact" ? ReasoningStyle::kCompact : ReasoningStyle::kFull;
+  const FaceLabelsReport report = write_face_labels(labels);
+  for (const auto& [name, split] : report.splits) {
+    fmt::print("{}: {} faces, {} rows\n", name, split.faces, split.rows);
+    for (const auto& [label, count] : split.rows_of_label) fmt::print("  {:<20}{:>9}\n", label, count);
+  }
+  fmt::print("set aside {}\n", report.set_aside.size());
+  print_set_aside(report.set_aside, options.show);
+  fmt::print("wrote sft_<split>.json and rl_<split>.json into {}; image_root: {}\n", labels.output.string(),
+             report.image_root.string());
+  return 0;
+}
+
+void add_from_labels(CLI::App& group, Action& action) {
+  auto options = std::make_shared<FromLabelsOptions>();
+  FaceLabelsOptions& labels = options->labels;
+  CLI::App* command = group.add_subcommand(
+      "from-labels", "Labelled faces of your own (a CSV, or class folders) as rows to train on, per split.");
+  command
+      ->add_option("-f,--faces", labels.input,
+                   "CSV with path, label, split; a folder with labels.csv; or class folders.")
+      ->required();
+  command->add_option("-o,--out", labels.output, "Folder for sft_<split>.json and rl_<split>.json.")
+      ->required();
+  command->add_option("--image-root", labels.image_root,
+                      "What a CSV's paths are relative to; else the CSV's folder.");
+  command
+      ->add_option(
+          "--style", options->style,
+          "reasoning: sentences that name the label's action units, then the label; label: the label alone.")
+      ->check(CLI::IsMember({"reasoning", "label"}))
+      ->capture_default_str();
+  command
+      ->add_option("--reasoning", options->reasoning,
+                   "full: sentences; compact: two words an action unit (tiny models).")
+      ->check(CLI::IsMember({"full", "compact"}))
+      ->capture_default_str();
+  command->add_option("--question", labels.question, "Question of every row.")->capture_default_str();
+  command->add_option("--default-split", labels.default_split, "Split of faces whose source names none.")
+      ->capture_default_str();
+  command
+      ->add_option("--copies", labels.copies,
+                   "N: each training face N times, its label drawn from the votes_* columns; 0: the label.")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
+  command->add_option("--seed", labels.seed, "Key of drawn labels and wording.")->capture_default_str();
+  command->add_option("--show", options->show, "Faces set aside to name.")->capture_default_str();
+  command->callback([&action, options] { action = [options] { return from_labels(*options); }; });
 }
 
 struct CheckOptions {
@@ -126,12 +191,7 @@ int check(const CheckOptions& options) {
              name_of(dataset.kind), dataset.sha256, dataset.rows.size(), dataset.set_aside.size());
   for (const auto& [reason, count] : dataset.set_aside_counts())
     fmt::print("    {:<20}{:>6}\n", reason, count);
-  for (std::size_t i = 0; i < std::min(options.show, dataset.set_aside.size()); ++i) {
-    const SetAsideRow& row = dataset.set_aside[i];
-    fmt::print("  {} row {}: {}: {}\n", row.file, row.row, row.reason, row.detail);
-  }
-  if (dataset.set_aside.size() > options.show)
-    fmt::print("  ... (--show {} prints all)\n", dataset.set_aside.size());
+  print_set_aside(dataset.set_aside, options.show);
   print_solutions(dataset);
   if (dataset.rows.empty()) fail(ErrorCode::kData, "{}: no usable row", options.file);
   if (options.strict && !dataset.set_aside.empty())
@@ -160,6 +220,7 @@ void add_data_commands(CLI::App& app, Action& action) {
   CLI::App* group = app.add_subcommand("data", "Make and check data sets.");
   group->require_subcommand(1);
   add_faces(*group, action);
+  add_from_labels(*group, action);
   add_check(*group, action);
 }
 

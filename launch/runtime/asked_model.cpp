@@ -1,7 +1,6 @@
 #include "launch/runtime/asked_model.h"
 
-#include <string>
-#include <utility>
+#include <memory>
 
 #include "core/error.h"
 
@@ -17,44 +16,31 @@ class NoImages final : public ImageLoader {
   }
 };
 
-SystemPrompt system_prompt_of(const std::string& name) {
-  if (name == "default") return SystemPrompt::kDefault;
-  if (name == "empty") return SystemPrompt::kEmpty;
-  if (name == "none") return SystemPrompt::kNone;
-  fail(ErrorCode::kUsage, "`{}` is no system prompt: default, empty or none", name);
-}
-
-std::unique_ptr<ImageLoader> loader_of(const Asking& asking) {
-  if (!asking.make_loader) return std::make_unique<NoImages>();
-  constexpr std::size_t kCachedImages = 256;
-  return asking.make_loader(ImageProcessorConfig::load(asking.model / "preprocessor_config.json"),
-                            AugmentConfig{}, kCachedImages);
+TrainEnvironment environment_of(const Asking& asking) {
+  TrainEnvironment environment;
+  environment.make_loader = asking.make_loader;
+  if (!environment.make_loader)
+    environment.make_loader = [](const ImageProcessorConfig&, const AugmentConfig&, std::size_t) {
+      return std::make_unique<NoImages>();
+    };
+  return environment;
 }
 
 }  // namespace
 
 AskedModel::AskedModel(const Asking& asking)
-    : tokenizer_(Tokenizer::load(asking.model)),
-      model_(load_model(asking.model, false)),
-      images_(loader_of(asking)) {
-  prompts_ =
-      std::make_unique<PromptBuilder>(tokenizer_, *images_, model_.config.vision_tokens(),
-                                      PromptOptions{.system_prompt = system_prompt_of(asking.system_prompt),
-                                                    .question_override = asking.question,
-                                                    .max_prompt_length = asking.max_prompt_length});
-}
+    : model_(load_model(asking.model, false)),
+      source_(asking.model, model_.config, asking.data, AugmentConfig{}, environment_of(asking)) {}
 
 SamplingParams AskedModel::sampling_rules() const {
   SamplingParams rules;
-  rules.stop_ids = {model_.config.eos_token_id};
-  if (model_.config.pad_token_id != model_.config.eos_token_id)
-    rules.stop_ids.push_back(model_.config.pad_token_id);
-  rules.banned_ids = {model_.config.image_token_id, model_.config.video_token_id};
+  rules.stop_ids = stop_ids_of(model_.config);
+  rules.banned_ids = banned_ids_of(model_.config);
   return rules;
 }
 
 AnswerToken AskedModel::token(std::int32_t id, float logprob) const {
-  return {id, logprob, tokenizer_.token_bytes(id)};
+  return {id, logprob, tokenizer().token_bytes(id)};
 }
 
 }  // namespace ferro

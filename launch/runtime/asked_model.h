@@ -1,13 +1,11 @@
 #pragma once
 
-#include <memory>
-
-#include "data/image_input.h"
 #include "data/prompt_builder.h"
 #include "data/rollout.h"
 #include "data/tokenizer.h"
 #include "launch/commands.h"
 #include "model/model_folder.h"
+#include "trainer/policy_setup.h"
 
 namespace ferro {
 
@@ -18,8 +16,8 @@ class AskedModel {
   explicit AskedModel(const Asking& asking);
 
   const Model& model() const { return model_; }
-  const Tokenizer& tokenizer() const { return tokenizer_; }
-  const PromptBuilder& prompts() const { return *prompts_; }
+  const Tokenizer& tokenizer() const { return source_.tokenizer(); }
+  const PromptBuilder& prompts() const { return source_.prompts(); }
 
   /// What training samples with: the answer ends at the end of a turn, image and video placeholders are
   /// banned.
@@ -27,10 +25,8 @@ class AskedModel {
   AnswerToken token(std::int32_t id, float logprob) const;
 
  private:
-  Tokenizer tokenizer_;
   Model model_;
-  std::unique_ptr<ImageLoader> images_;
-  std::unique_ptr<PromptBuilder> prompts_;
+  PromptSource source_;
 };
 
 }  // namespace ferro

@@ -41,9 +41,7 @@ constexpr RuntimeTable kTable{
           return in_our_terms([&] { return generate_answers(request); });
         },
     .score =
-        [](const ScoreRequestOnTexts& request) {
-          return in_our_terms([&] { return score_answers(request); });
-        },
+        [](const ScoreRequestOnTexts& request) { return in_our_terms([&] { return score_given(request); }); },
     .init_model =
         [](const ModelInitRequest& request) { return in_our_terms([&] { return make_model(request); }); },
     .inspect_model =
