@@ -43,13 +43,13 @@ void describe(const at::Tensor& q, const at::Tensor& k, const AttentionPlan& pla
 
 class AttentionNode final : public OpNode {
  public:
-  AttentionNode(AttentionPlan plan, at::Tensor out, at::Tensor lse)
-      : plan_(std::move(plan)), out_(std::move(out)), lse_(std::move(lse)) {}
+  AttentionNode(AttentionPlan plan, at::Tensor out, at::Tensor stats)
+      : plan_(std::move(plan)), out_(std::move(out)), stats_(std::move(stats)) {}
   std::string name() const override { return "ferro::attention"; }
   void release_variables() override {
     OpNode::release_variables();
     out_.reset();
-    lse_.reset();
+    stats_.reset();
   }
   variable_list apply(variable_list&& grads) override {
     if (!grads[0].defined()) return {at::Tensor(), at::Tensor(), at::Tensor()};
@@ -62,14 +62,14 @@ class AttentionNode final : public OpNode {
                dv = at::empty(v.sizes(), v.options());
     kernels::best().attention_backward(
         job.shape, const_heads(q), const_heads(k), const_heads(v), out_.const_data_ptr<float>(),
-        lse_.const_data_ptr<float>(), grad.const_data_ptr<float>(), dq.mutable_data_ptr<float>(),
+        stats_.const_data_ptr<float>(), grad.const_data_ptr<float>(), dq.mutable_data_ptr<float>(),
         dk.mutable_data_ptr<float>(), dv.mutable_data_ptr<float>(), kernel_threads());
     return {dq, dk, dv};
   }
 
  private:
   AttentionPlan plan_;
-  at::Tensor out_, lse_;
+  at::Tensor out_, stats_;
 };
 
 }  // namespace
@@ -79,20 +79,20 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   check_plan(q, k, v, plan);
   if (!on_kernels(q)) return reference::attention(q, k, v, plan);
   const bool graph = records({q, k, v});
-  at::Tensor out, lse;
+  at::Tensor out, stats;
   {
     const at::NoGradGuard no_graph;
     const at::Tensor queries = as_heads(q), keys = as_heads(k), values = as_heads(v);
     Job job;
     describe(q, k, plan, job);
     out = at::empty(q.sizes(), q.options());
-    if (graph) lse = at::empty({q.size(0), q.size(1)}, q.options());
+    if (graph) stats = at::empty({q.size(0), q.size(1), 2}, q.options());
     kernels::best().attention_forward(job.shape, const_heads(queries), const_heads(keys), const_heads(values),
                                       out.mutable_data_ptr<float>(),
-                                      graph ? lse.mutable_data_ptr<float>() : nullptr, kernel_threads());
+                                      graph ? stats.mutable_data_ptr<float>() : nullptr, kernel_threads());
   }
   if (!graph) return out;
-  auto node = make_node<AttentionNode>(plan, out.detach(), lse);
+  auto node = make_node<AttentionNode>(plan, out.detach(), stats);
   return attach(std::move(node), std::move(out), q, k, v);
 }
 

@@ -1,6 +1,6 @@
-// Gradients of attention from the saved outputs and log-sum-exps:
-//   P = exp(s - lse), dP = dO V^T, dS = P (dP - rowsum(dO O)), dQ = dS K / sqrt(E), dK = dS^T Q / sqrt(E), dV
-//   = P^T dO.
+// Gradients of attention from the saved outputs and softmax statistics:
+//   P = exp(s - top) / sum, dP = dO V^T, dS = P (dP - rowsum(dO O)), dQ = dS K / sqrt(E), dK = dS^T Q /
+//   sqrt(E), dV = P^T dO.
 // One thread takes all queries that share keys, in order, so key gradients need no atomics and have the same
 // bits at any thread count.
 #include <omp.h>
@@ -18,7 +18,7 @@ constexpr std::int64_t kRows = 4 * kTileRows;
 struct Inputs {
   const AttentionShape& shape;
   ConstHeads q, k, v;
-  const float *out, *lse, *dout;
+  const float *out, *stats, *dout;
   float *dq, *dk, *dv;
   std::int64_t group, width, wide, queries, score_stride;
 };
@@ -68,18 +68,18 @@ float dot(const float* a, const float* b, std::int64_t n) {
 }
 
 /// Scores become probabilities and dscores their gradients, over n keys; zero up to `end`.
-void softmax_backward(float* scores, float* dscores, std::int64_t n, std::int64_t end, float lse,
+void softmax_backward(float* scores, float* dscores, std::int64_t n, std::int64_t end, const float* stats,
                       float inner) {
-  const Vec shift = broadcast(lse), minus = broadcast(inner);
+  const Vec shift = broadcast(stats[0]), inverse = broadcast(stats[1]), minus = broadcast(inner);
   std::int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    const Vec p = exp(load(scores + i) - shift);
+    const Vec p = exp(load(scores + i) - shift) * inverse;
     store(scores + i, p);
     store(dscores + i, p * (load(dscores + i) - minus));
   }
   const int rest = static_cast<int>(n - i);
   if (rest > 0) {
-    const Vec p = keep_first(exp(load_first(scores + i, rest) - shift), rest, 0.0f);
+    const Vec p = keep_first(exp(load_first(scores + i, rest) - shift) * inverse, rest, 0.0f);
     const Vec d = keep_first(p * (load_first(dscores + i, rest) - minus), rest, 0.0f);
     store(scores + i, p);
     store(dscores + i, d);
@@ -158,7 +158,8 @@ class ComponentRunner {
         const std::int64_t row = (query - begin) * in_.group + g, at = flat_row(query) + g;
         softmax_backward(space_.scores + row * in_.score_stride, space_.dscores + row * in_.score_stride,
                          prefix_count_ + own_keys(span, query, in_.shape.causal), prefix_count_ + own,
-                         in_.lse[at], dot(in_.out + at * in_.width, in_.dout + at * in_.width, in_.width));
+                         in_.stats + 2 * at,
+                         dot(in_.out + at * in_.width, in_.dout + at * in_.width, in_.width));
       }
     query_gradient(begin, rows, own);
     key_gradients(space_.prefix, 0, prefix_count_, rows);
@@ -220,7 +221,7 @@ class ComponentRunner {
 };
 
 void attention_backward(const AttentionShape& shape, ConstHeads q, ConstHeads k, ConstHeads v,
-                        const float* out, const float* lse, const float* dout, float* dq, float* dk,
+                        const float* out, const float* stats, const float* dout, float* dq, float* dk,
                         float* dv, int threads) {
   const std::int64_t key_floats = shape.num_keys * shape.kv_heads * shape.head_dim;
   if (key_floats > 0) {
@@ -234,7 +235,7 @@ void attention_backward(const AttentionShape& shape, ConstHeads q, ConstHeads k,
             k,
             v,
             out,
-            lse,
+            stats,
             dout,
             dq,
             dk,

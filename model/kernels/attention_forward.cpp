@@ -17,7 +17,7 @@ struct Inputs {
   const AttentionShape& shape;
   ConstHeads q, k, v;
   float* out;
-  float* lse;
+  float* stats;
   std::int64_t group, width, wide;  ///< Query heads per key/value head, E, E padded.
   std::int64_t queries;             ///< Per block of rows.
   std::int64_t score_stride;
@@ -25,7 +25,7 @@ struct Inputs {
 
 /// Where one thread's workspace puts what.
 struct Space {
-  float *prefix_keys, *own_keys, *prefix_values, *own_values, *q, *scores, *out, *sums;
+  float *prefix_keys, *own_keys, *prefix_values, *own_values, *q, *scores, *out, *inverses;
 };
 
 /// Fills `space` when `base` is given; returns the floats needed.
@@ -41,7 +41,7 @@ std::int64_t lay_out(const Inputs& in, std::int64_t max_prefix, std::int64_t max
   space.q = take(rows * in.width);
   space.scores = take(rows * in.score_stride);
   space.out = take(rows * in.wide);
-  space.sums = take(rows);
+  space.inverses = take(rows);
   return take.taken();
 }
 
@@ -76,11 +76,20 @@ class TaskRunner {
  private:
   std::int64_t row_of(std::int64_t query, std::int64_t first) const { return (query - first) * in_.group; }
 
+  /// Asks for the next block's queries while this one is computed: they come from far away.
+  void prefetch(std::int64_t begin, std::int64_t end) const {
+    for (std::int64_t query = begin; query < end; ++query) {
+      const float* row = in_.q.data + query * in_.q.stride + head_ * in_.group * in_.width;
+      for (std::int64_t i = 0; i < in_.group * in_.width; i += 16) __builtin_prefetch(row + i);
+    }
+  }
+
   void block(std::int64_t begin, std::int64_t end, std::int64_t first_span) {
     const std::int64_t rows = row_of(end, begin);
     for (std::int64_t query = begin; query < end; ++query)
       scaled_row(in_.q.data + query * in_.q.stride + head_ * in_.group * in_.width, scale_,
                  in_.group * in_.width, space_.q + row_of(query, begin) * in_.width);
+    prefetch(end, least(end + in_.queries, task_.query_end));
     scores_of(space_.q, in_.width, rows, in_.width, space_.prefix_keys, prefix_, space_.scores,
               in_.score_stride);
     for_each_piece(begin, end, first_span, [&](std::int64_t span, std::int64_t from, std::int64_t to) {
@@ -130,10 +139,12 @@ class TaskRunner {
     float* scores = space_.scores + row * in_.score_stride;
     const float top = count > 0 ? row_max(scores, count) : 0.0f;
     const float sum = exp_row(scores, count, end, top);
-    space_.sums[row] = sum;
-    if (in_.lse != nullptr)
-      in_.lse[query * in_.shape.heads + head_ * in_.group + g] =
-          count > 0 ? top + __builtin_logf(sum) : -__builtin_inff();
+    const float inverse = sum > 0.0f || sum != sum ? 1.0f / sum : 0.0f;
+    space_.inverses[row] = inverse;
+    if (in_.stats == nullptr) return;
+    float* stats = in_.stats + 2 * (query * in_.shape.heads + head_ * in_.group + g);
+    stats[0] = top;
+    stats[1] = inverse;
   }
 
   void value_own(std::int64_t index, std::int64_t from, std::int64_t to, std::int64_t begin) {
@@ -155,8 +166,7 @@ class TaskRunner {
   void write(std::int64_t query, std::int64_t row) const {
     float* to = in_.out + (query * in_.shape.heads + head_ * in_.group) * in_.width;
     for (std::int64_t g = 0; g < in_.group; ++g, to += in_.width) {
-      const float sum = space_.sums[row + g];
-      const Vec inverse = broadcast(sum > 0.0f || sum != sum ? 1.0f / sum : 0.0f);
+      const Vec inverse = broadcast(space_.inverses[row + g]);
       const float* from = space_.out + (row + g) * in_.wide;
       // Masked keys of a row add +0; adding it here too makes a lone -0 the same everywhere.
       std::int64_t i = 0;
@@ -177,10 +187,10 @@ class TaskRunner {
 };
 
 void attention_forward(const AttentionShape& shape, ConstHeads q, ConstHeads k, ConstHeads v, float* out,
-                       float* lse, int threads) {
+                       float* stats, int threads) {
   const AttentionTasks work = forward_tasks(shape);
   if (work.count == 0) return;
-  Inputs in{shape, q, k, v, out, lse, shape.heads / shape.kv_heads, shape.head_dim, padded(shape.head_dim),
+  Inputs in{shape, q, k, v, out, stats, shape.heads / shape.kv_heads, shape.head_dim, padded(shape.head_dim),
             0,     0};
   in.queries = most(1, kRows / in.group);
   in.score_stride = padded(work.max_prefix) + padded(work.max_own) + kPanelWidth;

@@ -46,25 +46,25 @@ static inline void pack_rows(const float* from, std::int64_t stride, std::int64_
   }
 }
 
-/// Keys as panels of 32 keys, [panels, E, 32], zeros after the last key.
+/// Keys as panels of 32 keys, [panels, E, 32], zeros after the last key up to a whole vector.
 static inline void pack_keys(const float* keys, std::int64_t stride, std::int64_t count, std::int64_t width,
                              float* to) {
-  for (std::int64_t first = 0; first < count; first += kPanelWidth) {
-    float* panel = to + first * width;
-    const std::int64_t part = least(kPanelWidth, count - first);
-    if (part < kPanelWidth)
-      std::memset(panel, 0, static_cast<std::size_t>(width * kPanelWidth) * sizeof(float));
-    transpose(keys + first * stride, stride, part, width, panel, kPanelWidth);
-  }
+  for (std::int64_t first = 0; first < count; first += kPanelWidth)
+    transpose(keys + first * stride, stride, least(kPanelWidth, count - first), width, to + first * width,
+              kPanelWidth);
 }
 
-/// scores[rows, count] of x rows by packed keys; writes up to padded(count) columns.
+FERRO_INLINE std::int64_t whole_vecs(std::int64_t n) {
+  return (n + kLanes - 1) / kLanes * kLanes;
+}
+
+/// scores[rows, count] of x rows by packed keys; writes up to whole_vecs(count) columns.
 FERRO_INLINE void scores_of(const float* x, std::int64_t x_stride, std::int64_t rows, std::int64_t width,
                             const float* packed_keys, std::int64_t count, float* scores,
                             std::int64_t stride) {
   if (count == 0) return;
-  multiply({x, x_stride, rows, width, packed_keys, kPanelWidth, width * kPanelWidth, padded(count), scores,
-            stride, Into::kStore, nullptr});
+  multiply({x, x_stride, rows, width, packed_keys, kPanelWidth, width * kPanelWidth, whole_vecs(count),
+            scores, stride, Into::kStore, nullptr});
 }
 
 /// A right side of value (or key) rows, in place where its width is a multiple of 32, else packed.

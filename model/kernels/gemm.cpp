@@ -138,33 +138,78 @@ void add_column_sums(const float* block, std::int64_t rows, float* to, std::int6
   for (std::int64_t c = 0; c < cols; ++c) to[c] += sums[c];
 }
 
+/// What one thread needs for a block of rows: columns of dy as panels [panels, rows, 32], columns of x as
+/// strips [strips, rows, kLanes].
+constexpr std::int64_t kChunkPanels = 8;
+constexpr std::int64_t kChunkStrips = 16;
+constexpr std::int64_t kBlockFloats = kGradientRows * (kChunkPanels * kPanelWidth + kChunkStrips * kLanes);
+
+struct WeightGradient {
+  ConstMatrix x, dy;
+  float *dpanels, *dbias;
+};
+
+void pack_panels(const ConstMatrix& dy, std::int64_t row, std::int64_t rows, std::int64_t col, float* to) {
+  const std::int64_t cols = smaller(kPanelWidth, dy.cols - col);
+  for (std::int64_t r = 0; r < rows; ++r, to += kPanelWidth) {
+    const float* from = dy.data + (row + r) * dy.stride + col;
+    if (cols == kPanelWidth) {
+      for (int c = 0; c < kPanelVecs; ++c) store(to + c * kLanes, load(from + c * kLanes));
+    } else {
+      std::memset(to, 0, kPanelWidth * sizeof(float));
+      std::memcpy(to, from, static_cast<std::size_t>(cols) * sizeof(float));
+    }
+  }
+}
+
+void pack_strip(const ConstMatrix& x, std::int64_t row, std::int64_t rows, std::int64_t col,
+                std::int64_t cols, float* to) {
+  for (std::int64_t r = 0; r < rows; ++r)
+    store(to + r * kLanes, load_first(x.data + (row + r) * x.stride + col, static_cast<int>(cols)));
+}
+
+/// Panels [panel, panel_end) by inputs [first, end) in strips of `width`, over all rows.
+void weight_gradient_part(const WeightGradient& g, std::int64_t panel, std::int64_t panel_end,
+                          std::int64_t first, std::int64_t end, std::int64_t width, float* space) {
+  float *panels = space, *strips = space + kGradientRows * kChunkPanels * kPanelWidth;
+  for (std::int64_t row = 0; row < g.x.rows; row += kGradientRows) {
+    const std::int64_t rows = smaller(kGradientRows, g.x.rows - row);
+    for (std::int64_t in = first, strip = 0; in < end; in += width, ++strip)
+      pack_strip(g.x, row, rows, in, smaller(width, end - in), strips + strip * kGradientRows * kLanes);
+    for (std::int64_t p = panel; p < panel_end; ++p) {
+      float* right = panels + (p - panel) * kGradientRows * kPanelWidth;
+      const std::int64_t col = p * kPanelWidth;
+      pack_panels(g.dy, row, rows, col, right);
+      if (g.dbias != nullptr && first == 0)
+        add_column_sums(right, rows, g.dbias + col, smaller(kPanelWidth, g.dy.cols - col));
+      for (std::int64_t in = first, strip = 0; in < end; in += width, ++strip)
+        multiply<true>({strips + strip * kGradientRows * kLanes, kLanes, smaller(width, end - in), rows,
+                        right, kPanelWidth, 0, kPanelWidth, g.dpanels + (p * g.x.cols + in) * kPanelWidth,
+                        kPanelWidth, Into::kAdd, nullptr});
+    }
+  }
+}
+
 void linear_backward_weight(ConstMatrix x, ConstMatrix dy, float* dpanels, float* dbias, int threads) {
   if (x.rows == 0 || dy.cols == 0) return;
   threads = worthwhile_threads(x.rows, x.cols, dy.cols, threads);
-  const std::int64_t panels = panel_count(dy.cols);
-  const std::int64_t in_chunks =
-      threads == 1 ? 1 : smaller(divide_up(4 * threads, panels), divide_up(x.cols, 4 * kTileRows));
-  const std::int64_t in_step = larger(1, divide_up(x.cols, larger(1, in_chunks)));
-  constexpr std::int64_t kBlockFloats = kGradientRows * kPanelWidth;
-  float* blocks = workspace(threads * kBlockFloats);
+  const WeightGradient g{x, dy, dpanels, dbias};
+  const std::int64_t panels = panel_count(dy.cols), strips = larger(1, divide_up(x.cols, kTileRows));
+  const std::int64_t width = larger(1, divide_up(x.cols, strips));
+  std::int64_t panel_step = smaller(panels, kChunkPanels), strip_step = smaller(strips, kChunkStrips);
+  while (threads > 1 && divide_up(panels, panel_step) * divide_up(strips, strip_step) < 2 * threads &&
+         panel_step * strip_step > 1)
+    (panel_step > strip_step ? panel_step : strip_step) = divide_up(larger(panel_step, strip_step), 2);
+  const std::int64_t strip_chunks = divide_up(strips, strip_step);
+  float* spaces = workspace(threads * kBlockFloats);
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
-  for (std::int64_t task = 0; task < panels * larger(1, in_chunks); ++task) {
-    const std::int64_t panel = task / larger(1, in_chunks), in_begin = task % larger(1, in_chunks) * in_step;
-    const std::int64_t col = panel * kPanelWidth, cols = smaller(kPanelWidth, dy.cols - col);
-    float* block = blocks + omp_get_thread_num() * kBlockFloats;
-    if (cols < kPanelWidth) std::memset(block, 0, kBlockFloats * sizeof(float));
-    for (std::int64_t row = 0; row < x.rows; row += kGradientRows) {
-      const std::int64_t rows = smaller(kGradientRows, x.rows - row);
-      for (std::int64_t r = 0; r < rows; ++r)
-        std::memcpy(block + r * kPanelWidth, dy.data + (row + r) * dy.stride + col,
-                    static_cast<std::size_t>(cols) * sizeof(float));
-      if (dbias != nullptr && in_begin == 0) add_column_sums(block, rows, dbias + col, cols);
-      const std::int64_t ins = smaller(in_step, x.cols - in_begin);
-      if (ins <= 0) continue;
-      multiply<true>({x.data + row * x.stride + in_begin, x.stride, ins, rows, block, kPanelWidth, 0,
-                      kPanelWidth, dpanels + (panel * x.cols + in_begin) * kPanelWidth, kPanelWidth,
-                      Into::kAdd, nullptr});
-    }
+  for (std::int64_t task = 0; task < divide_up(panels, panel_step) * strip_chunks; ++task) {
+    const std::int64_t panel = task / strip_chunks * panel_step,
+                       first = task % strip_chunks * strip_step * width;
+    if (first >= x.cols && first > 0) continue;
+    weight_gradient_part(g, panel, smaller(panels, panel + panel_step), first,
+                         smaller(x.cols, first + strip_step * width), width,
+                         spaces + omp_get_thread_num() * kBlockFloats);
   }
 }
 

@@ -56,14 +56,15 @@ struct Kernels {
   /// size.
   void (*linear_backward_weight)(ConstMatrix x, ConstMatrix dy, float* dpanels, float* dbias, int threads);
 
-  /// out [num_queries, heads, head_dim] and lse [num_queries, heads] (log of the sum of exponentials; null:
-  /// not wanted), contiguous. A query without keys yields zeros and lse -inf.
+  /// out [num_queries, heads, head_dim] and, unless null, stats [num_queries, heads, 2]: the largest score
+  /// and one over the sum of exponentials above it, for the backward. Contiguous. A query without keys yields
+  /// zeros.
   void (*attention_forward)(const AttentionShape& shape, ConstHeads q, ConstHeads k, ConstHeads v, float* out,
-                            float* lse, int threads);
+                            float* stats, int threads);
   /// dq is written, dk and dv [num_keys, kv_heads, head_dim] are written too (zero where no query looks). All
   /// contiguous.
   void (*attention_backward)(const AttentionShape& shape, ConstHeads q, ConstHeads k, ConstHeads v,
-                             const float* out, const float* lse, const float* dout, float* dq, float* dk,
+                             const float* out, const float* stats, const float* dout, float* dq, float* dk,
                              float* dv, int threads);
 
   /// y = x * inv_rms * weight; inv_rms [rows] or null.

@@ -88,11 +88,9 @@ FERRO_INLINE Vec round_to_even(Vec a) {
 FERRO_INLINE Vec select_less(Vec a, Vec b, Vec x, Vec y) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
 }
-/// 2^n for integral n in [-126, 127].
-FERRO_INLINE Vec power_of_two(Vec n) {
-  const __m512i bits =
-      _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23);
-  return {_mm512_castsi512_ps(bits)};
+/// a * 2^n for integral n, or 0 where x < lowest.
+FERRO_INLINE Vec scale_unless_less(Vec a, Vec n, Vec x, Vec lowest) {
+  return {_mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x.v, lowest.v, _CMP_NLT_UQ), a.v, n.v)};
 }
 FERRO_INLINE Vec copy_sign(Vec magnitude, Vec sign) {
   const __m512i mask = _mm512_set1_epi32(INT32_MIN);
@@ -163,10 +161,14 @@ FERRO_INLINE Vec round_to_even(Vec a) {
 FERRO_INLINE Vec select_less(Vec a, Vec b, Vec x, Vec y) {
   return {_mm256_blendv_ps(y.v, x.v, _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ))};
 }
-FERRO_INLINE Vec power_of_two(Vec n) {
+/// As above, for n <= 128.
+FERRO_INLINE Vec scale_unless_less(Vec a, Vec n, Vec x, Vec lowest) {
+  // In two steps: 2^128 is no float, 2 * 2^127 may be.
+  const __m256 half = _mm256_sub_ps(n.v, _mm256_set1_ps(1.0f));
   const __m256i bits =
-      _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23);
-  return {_mm256_castsi256_ps(bits)};
+      _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(half), _mm256_set1_epi32(127)), 23);
+  const __m256 scaled = _mm256_mul_ps(_mm256_mul_ps(a.v, _mm256_set1_ps(2.0f)), _mm256_castsi256_ps(bits));
+  return {_mm256_and_ps(scaled, _mm256_cmp_ps(x.v, lowest.v, _CMP_NLT_UQ))};
 }
 FERRO_INLINE Vec copy_sign(Vec magnitude, Vec sign) {
   const __m256 mask = _mm256_set1_ps(-0.0f);
@@ -238,13 +240,15 @@ FERRO_INLINE Vec round_to_even(Vec a) {
 FERRO_INLINE Vec select_less(Vec a, Vec b, Vec x, Vec y) {
   FERRO_EACH_LANE(a.v[lane] < b.v[lane] ? x.v[lane] : y.v[lane]);
 }
-FERRO_INLINE Vec power_of_two(Vec n) {
+FERRO_INLINE Vec scale_unless_less(Vec a, Vec n, Vec x, Vec lowest) {
   Vec out;
   for (int lane = 0; lane < kLanes; ++lane) {
-    const float exponent = n.v[lane];
-    const std::int32_t bits =
-        exponent >= -126.0f && exponent <= 127.0f ? (static_cast<std::int32_t>(exponent) + 127) << 23 : 0;
-    std::memcpy(&out.v[lane], &bits, sizeof bits);
+    const float half = n.v[lane] - 1.0f;
+    const bool finite = half >= -127.0f && half <= 127.0f;
+    const std::int32_t bits = finite ? (static_cast<std::int32_t>(half) + 127) << 23 : 0;
+    float power;
+    std::memcpy(&power, &bits, sizeof bits);
+    out.v[lane] = x.v[lane] < lowest.v[lane] ? 0.0f : a.v[lane] * 2.0f * power;
   }
   return out;
 }

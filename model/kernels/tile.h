@@ -33,7 +33,7 @@ enum class Into {
 
 /// y[rows, cols] of x[rows, depth] times a right side of panels: panel p, step k at b + p * panel_stride + k
 /// * b_stride, 32 floats each. A row-major [depth, cols] matrix is panels too: b_stride its row stride,
-/// panel_stride 32. Panels are read whole.
+/// panel_stride 32. Vectors of a panel are read whole.
 struct TileProduct {
   const float* x;
   std::int64_t x_stride;  ///< x[r, k] at x[r * x_stride + k]; transposed: at x[k * x_stride + r].
@@ -90,24 +90,20 @@ __attribute__((noinline)) static void tile(const float* x, const TileProduct& t,
                                            t.y_stride, t.into, bias);
 }
 
-/// The columns after the last whole panel: computed whole beside y, and the valid part copied.
+/// The columns after the last whole vector: a vector computed beside y, and its valid part copied.
 template <int kRows, bool kTransposed>
-static void last_columns(const float* x, const TileProduct& t, std::int64_t first, float* y) {
-  alignas(64) float whole[kRows * kPanelWidth], bias[kPanelWidth] = {};
-  const std::int64_t cols = t.cols - first;
-  const auto bytes = static_cast<std::size_t>(cols) * sizeof(float);
+static void last_columns(const float* x, const TileProduct& t, const float* b, std::int64_t first, float* y) {
+  alignas(64) float whole[kRows * kLanes], bias[kLanes] = {};
+  const auto bytes = static_cast<std::size_t>(t.cols - first) * sizeof(float);
   if (t.into != Into::kStore) {
     std::memset(whole, 0, sizeof whole);
-    for (int r = 0; r < kRows; ++r) std::memcpy(whole + r * kPanelWidth, y + r * t.y_stride + first, bytes);
+    for (int r = 0; r < kRows; ++r) std::memcpy(whole + r * kLanes, y + r * t.y_stride + first, bytes);
   }
   if (t.bias != nullptr) std::memcpy(bias, t.bias + first, bytes);
   TileProduct beside = t;
-  beside.y_stride = kPanelWidth;
-  constexpr int kStep = tile_vecs(kRows) < kPanelVecs ? tile_vecs(kRows) : kPanelVecs;
-  for (int c = 0; c < kPanelVecs; c += kStep)
-    tile<kRows, kStep, kTransposed>(x, beside, t.b + first / kPanelWidth * t.panel_stride + c * kLanes,
-                                    whole + c * kLanes, t.bias == nullptr ? nullptr : bias + c * kLanes);
-  for (int r = 0; r < kRows; ++r) std::memcpy(y + r * t.y_stride + first, whole + r * kPanelWidth, bytes);
+  beside.y_stride = kLanes;
+  tile<kRows, 1, kTransposed>(x, beside, b, whole, t.bias == nullptr ? nullptr : bias);
+  for (int r = 0; r < kRows; ++r) std::memcpy(y + r * t.y_stride + first, whole + r * kLanes, bytes);
 }
 
 template <int kRows, bool kTransposed>
@@ -127,7 +123,10 @@ static void row_tile(const float* x, const TileProduct& t, float* y) {
       tile<kRows, kStep, kTransposed>(x, t, t.b + col / kPanelWidth * t.panel_stride + c * kLanes, y + at,
                                       t.bias == nullptr ? nullptr : t.bias + at);
     }
-  if (col < t.cols) last_columns<kRows, kTransposed>(x, t, col, y);
+  const float* panel = t.b + col / kPanelWidth * t.panel_stride;
+  for (; col + kLanes <= t.cols; col += kLanes, panel += kLanes)
+    tile<kRows, 1, kTransposed>(x, t, panel, y + col, t.bias == nullptr ? nullptr : t.bias + col);
+  if (col < t.cols) last_columns<kRows, kTransposed>(x, t, panel, col, y);
 }
 
 template <bool kTransposed>

@@ -70,19 +70,41 @@ FERRO_INLINE void transpose_lanes(const float* from, std::int64_t from_stride, f
 
 #endif
 
-/// to[c, r] = from[r, c] for rows x cols floats.
+/// to[c, r] = from[r, c] for kLanes rows of `cols` floats.
+static inline void transpose_strip(const float* from, std::int64_t from_stride, std::int64_t cols, float* to,
+                                   std::int64_t to_stride) {
+  if (cols < kLanes) {
+    for (std::int64_t c = 0; c < cols; ++c)
+      for (int r = 0; r < kLanes; ++r) to[c * to_stride + r] = from[r * from_stride + c];
+    return;
+  }
+  for (std::int64_t c = 0; c + kLanes <= cols; c += kLanes)
+    transpose_lanes(from + c, from_stride, to + c * to_stride, to_stride);
+  // The last block overlaps the one before it rather than being narrower.
+  if (cols % kLanes != 0)
+    transpose_lanes(from + cols - kLanes, from_stride, to + (cols - kLanes) * to_stride, to_stride);
+}
+
+/// to[c, r] = from[r, c] for rows x cols floats; rows are filled up with zeros to a multiple of kLanes.
 static inline void transpose(const float* from, std::int64_t from_stride, std::int64_t rows,
                              std::int64_t cols, float* to, std::int64_t to_stride) {
   std::int64_t r = 0;
-  for (; r + kLanes <= rows; r += kLanes) {
-    std::int64_t c = 0;
-    for (; c + kLanes <= cols; c += kLanes)
-      transpose_lanes(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
-    for (; c < cols; ++c)
-      for (int i = 0; i < kLanes; ++i) to[c * to_stride + r + i] = from[(r + i) * from_stride + c];
+  for (; r + kLanes <= rows; r += kLanes)
+    transpose_strip(from + r * from_stride, from_stride, cols, to + r, to_stride);
+  if (r == rows) return;
+  constexpr std::int64_t kWidth = 64;
+  alignas(64) float rest[kLanes * kWidth];
+  for (std::int64_t c = 0; c < cols; c += kWidth) {
+    const std::int64_t part = cols - c < kWidth ? cols - c : kWidth;
+    for (std::int64_t i = 0; i < kLanes; ++i) {
+      const std::size_t bytes = static_cast<std::size_t>(part) * sizeof(float);
+      if (r + i < rows)
+        std::memcpy(rest + i * kWidth, from + (r + i) * from_stride + c, bytes);
+      else
+        std::memset(rest + i * kWidth, 0, bytes);
+    }
+    transpose_strip(rest, kWidth, part, to + c * to_stride + r, to_stride);
   }
-  for (; r < rows; ++r)
-    for (std::int64_t c = 0; c < cols; ++c) to[c * to_stride + r] = from[r * from_stride + c];
 }
 
 }  // namespace ferro::kernels::FERRO_KERNEL_ISA

@@ -4,26 +4,22 @@
 
 namespace ferro::kernels::FERRO_KERNEL_ISA {
 
-/// e^x to about 1 ulp for x in [-87.3, 88.7]; 0 below (-inf included), inf above, NaN for NaN.
-/// x = n ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two parts, the first exact for |n| < 2^9: Cody and Waite),
-/// then 1 + r + r^2 p(r), p interpolating (e^r - 1 - r) / r^2 at Chebyshev nodes (relative error 2e-10 before
-/// rounding).
+/// e^x to about 1 ulp for x in [-86.6, 88.7]; 0 below (-inf included: no result is subnormal, which would be
+/// slow), inf above, NaN for NaN. x = n ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two parts, the first exact for
+/// |n| < 2^9: Cody and Waite), then 1 + r + r^2 p(r), p interpolating (e^r - 1 - r) / r^2 at Chebyshev nodes
+/// (relative error 1e-8 before rounding).
 FERRO_INLINE Vec exp(Vec x) {
-  const Vec lowest = broadcast(-87.3365447f), highest = broadcast(88.7228394f);
-  const Vec clamped = min(highest, max(lowest, x));
-  const Vec n = min(broadcast(127.0f), round_to_even(clamped * broadcast(1.44269504f)));
-  Vec r = fnma(n, broadcast(0.693359375f), clamped);
+  const Vec limited = min(broadcast(89.0f), x);
+  const Vec n = round_to_even(limited * broadcast(1.44269504f));
+  Vec r = fnma(n, broadcast(0.693359375f), limited);
   r = fnma(n, broadcast(-2.12194440e-4f), r);
-  Vec p = broadcast(1.9890971e-4f);
-  p = fma(p, r, broadcast(1.39336502e-3f));
-  p = fma(p, r, broadcast(8.333310925e-3f));
-  p = fma(p, r, broadcast(4.166646493e-2f));
-  p = fma(p, r, broadcast(0.1666666668f));
+  Vec p = broadcast(1.392618359e-3f);
+  p = fma(p, r, broadcast(8.363179053e-3f));
+  p = fma(p, r, broadcast(4.166655462e-2f));
+  p = fma(p, r, broadcast(0.1666657699f));
   p = fma(p, r, broadcast(0.5f));
   const Vec e = fma(r * r, p, r) + broadcast(1.0f);
-  const Vec scaled = e * power_of_two(n);
-  const Vec not_low = select_less(x, lowest, zero(), scaled);
-  return select_less(highest, x, broadcast(__builtin_inff()), not_low);
+  return scale_unless_less(e, n, x, broadcast(-86.6f));
 }
 
 /// erf(x) to about 1 ulp. Up to |x| = 1 an odd polynomial; above, 1 - e^p(|x|) with p interpolating log erfc
