@@ -3,7 +3,9 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstdint>
 
 #include "core/error.h"
@@ -21,25 +23,57 @@ namespace {
 constexpr const char* kSpaces =
     R"(\t-\r\x20\x85\xA0\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
 
+// Debian 12's PCRE2 knows Unicode 14, the reference tokenizer Unicode 16: letters and numbers in between.
+constexpr const char* kNewLetters =
+    R"(\x{1C89}-\x{1C8A}\x{A7CB}-\x{A7CD}\x{A7DA}-\x{A7DC}\x{105C0}-\x{105F3})"
+    R"(\x{10D4A}-\x{10D65}\x{10D6F}-\x{10D85}\x{10EC2}-\x{10EC4}\x{1123F}-\x{11240})"
+    R"(\x{11380}-\x{11389}\x{1138B}\x{1138E}\x{11390}-\x{113B5}\x{113B7}\x{113D1}\x{113D3})"
+    R"(\x{11BC0}-\x{11BE0}\x{11F02}\x{11F04}-\x{11F10}\x{11F12}-\x{11F33}\x{1342F})"
+    R"(\x{13441}-\x{13446}\x{13460}-\x{143FA}\x{16100}-\x{1611D}\x{16D40}-\x{16D6C}\x{18CFF})"
+    R"(\x{1B132}\x{1B155}\x{1DF25}-\x{1DF2A}\x{1E030}-\x{1E06D}\x{1E4D0}-\x{1E4EB})"
+    R"(\x{1E5D0}-\x{1E5ED}\x{1E5F0}\x{2B739}\x{2EBF0}-\x{2EE5D}\x{31350}-\x{323AF})";
+constexpr const char* kNewNumbers =
+    R"(\x{10D40}-\x{10D49}\x{116D0}-\x{116E3}\x{11BF0}-\x{11BF9}\x{11F50}-\x{11F59})"
+    R"(\x{16130}-\x{16139}\x{16D70}-\x{16D79}\x{1CCF0}-\x{1CCF9}\x{1D2C0}-\x{1D2D3})"
+    R"(\x{1E4F0}-\x{1E4F9}\x{1E5F1}-\x{1E5FA})";
+
+/// An escape that the two libraries read differently.
+struct Escape {
+  std::string_view text;
+  std::string members;  ///< Of a class that means the same here.
+};
+
+const Escape* escape_at(std::string_view pattern) {
+  static const std::vector<Escape> kEscapes = {
+      {R"(\s)", kSpaces},
+      {R"(\p{L})", std::string(R"(\p{L})") + kNewLetters},
+      {R"(\p{N})", std::string(R"(\p{N})") + kNewNumbers},
+  };
+  for (const Escape& escape : kEscapes) {
+    if (pattern.starts_with(escape.text)) return &escape;
+  }
+  return nullptr;
+}
+
 std::string to_pcre2(std::string_view pattern) {
   std::string out;
   bool in_class = false;
-  for (std::size_t i = 0; i < pattern.size(); ++i) {
-    const char c = pattern[i];
-    if (c == '\\' && i + 1 < pattern.size()) {
-      const char escaped = pattern[++i];
-      if (escaped == 's') {
-        out += in_class ? std::string(kSpaces) : fmt::format("[{}]", kSpaces);
-      } else if (escaped == 'S' && !in_class) {
-        out += fmt::format("[^{}]", kSpaces);
-      } else {
-        out += {'\\', escaped};
-      }
-      continue;
+  for (std::size_t i = 0; i < pattern.size();) {
+    const std::string_view rest = pattern.substr(i);
+    std::size_t taken = 1;
+    if (const Escape* escape = escape_at(rest)) {
+      out += in_class ? escape->members : fmt::format("[{}]", escape->members);
+      taken = escape->text.size();
+    } else if (rest.starts_with(R"(\S)") && !in_class) {
+      out += fmt::format("[^{}]", kSpaces);
+      taken = 2;
+    } else {
+      if (rest[0] == '\\') taken = std::min<std::size_t>(2, rest.size());
+      if (rest[0] == '[') in_class = true;
+      if (rest[0] == ']') in_class = false;
+      out += rest.substr(0, taken);
     }
-    if (c == '[') in_class = true;
-    if (c == ']') in_class = false;
-    out += c;
+    i += taken;
   }
   return out;
 }

@@ -181,6 +181,19 @@ TEST_CASE("what this tokenizer does not do is refused by key") {
              Catch::Contains("ByteLevel"));
 }
 
+TEST_CASE("spaces, letters and numbers are those of the reference's Unicode 16") {
+  const PreTokenizer qwen({kQwen2SplitPattern});
+  const auto pieces_of = [&](std::string_view text) {
+    std::vector<std::string_view> pieces;
+    qwen.split(text, pieces);
+    return pieces.size();
+  };
+  CHECK(pieces_of("a\xF0\x93\x91\xA0z") == 1);  // U+13460, a letter since Unicode 16.
+  CHECK(pieces_of("a\xF0\x91\xAF\xB0z") == 3);  // U+11BF0, a digit since Unicode 16.
+  CHECK(pieces_of("!\xE1\xA0\x8E!") == 1);      // U+180E is no space (any more).
+  CHECK(pieces_of("!\xC2\x85!") == 3);          // U+0085 is one.
+}
+
 TEST_CASE("a split pattern that does not compile is named") {
   CHECK_THROWS_WITH(PreTokenizer({"(unclosed"}), Catch::Contains("(unclosed"));
 }
