@@ -79,7 +79,8 @@ TEST_CASE("banned ids are never part of an answer") {
   }
   engine.submit(request);
   std::set<std::int32_t> seen;
-  for (const Completion& completion : receive_all(engine).at(0).completions) {
+  const RolloutGroup group = receive_all(engine).at(0);
+  for (const Completion& completion : group.completions) {
     for (const std::int32_t token : completion.token_ids) CHECK(token % 7 == 0);
     seen.insert(completion.token_ids.begin(), completion.token_ids.end());
   }
@@ -107,8 +108,8 @@ TEST_CASE("sampled answers of a group differ, and differ by epoch and seed") {
     request.epoch = epoch;
     engine.submit(request);
     std::vector<std::vector<std::int32_t>> result;
-    for (const Completion& completion : receive_all(engine).at(0).completions)
-      result.push_back(completion.token_ids);
+    const RolloutGroup group = receive_all(engine).at(0);
+    for (const Completion& completion : group.completions) result.push_back(completion.token_ids);
     return result;
   };
   const auto answers = tokens(1, 0);
@@ -182,8 +183,8 @@ TEST_CASE("an answer of one token takes no rows of its own") {
   const Model& model = shared_model();
   RolloutEngine engine(model, tiny_tokenizer(), {.kv_cache_tokens = 6});
   engine.submit(tiny_request(0, tiny_prompt(1, 6, false, model.config), 8, 1));
-  for (const Completion& completion : receive_all(engine).at(0).completions)
-    CHECK(completion.token_ids.size() == 1);
+  const RolloutGroup group = receive_all(engine).at(0);
+  for (const Completion& completion : group.completions) CHECK(completion.token_ids.size() == 1);
 }
 
 TEST_CASE("answers carry the policy version they began under, which cannot change meanwhile") {
@@ -195,8 +196,8 @@ TEST_CASE("answers carry the policy version they began under, which cannot chang
   engine.submit(request);
   REQUIRE(engine.step());
   CHECK_THROWS_AS(engine.set_policy_version(4), Error);
-  for (const Completion& completion : receive_all(engine).at(0).completions)
-    CHECK(completion.policy_version == 3);
+  const RolloutGroup group = receive_all(engine).at(0);
+  for (const Completion& completion : group.completions) CHECK(completion.policy_version == 3);
   engine.set_policy_version(4);
 }
 
