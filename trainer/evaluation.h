@@ -16,7 +16,7 @@ namespace ferro {
 struct EvaluationOptions {
   std::int64_t max_new_tokens = 256;
   std::int64_t batch_rows = 128;  ///< Rows answered at the same time.
-  std::string dataset;            ///< Names the synonym table.
+  std::string dataset = {};       ///< Names the synonym table.
 };
 
 struct EvaluatedRow {

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "core/config_dump.h"
@@ -40,6 +42,7 @@ class GrpoTrainer {
   void prepare(Generation& generation) const;
   void train_on(Generation& generation, std::int64_t step, std::int64_t iteration);
   void finish_step(std::int64_t step);
+  void save(std::int64_t step);
   void write_rollouts(const Generation& generation, std::int64_t step);
   [[noreturn]] void diverged(const Generation& generation, std::int64_t step,
                              const StepUpdater::Reduced& reduced);
@@ -92,7 +95,9 @@ GrpoTrainer::GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& envir
               {.max_new_tokens = config.max_completion_length}, config.eval_steps > 0,
               config.model_name_or_path, run_, log_),
       engine_(model_, source_.tokenizer(),
-              {.seed = static_cast<std::uint64_t>(config.seed), .kv_cache_tokens = config.kv_cache_tokens}),
+              {.seed = static_cast<std::uint64_t>(config.seed),
+               .kv_cache_tokens = config.kv_cache_tokens,
+               .max_running_sequences = std::max<std::int64_t>(512, config.num_generations)}),
       scorer_(make_local_scorer(config.reward_functions)),
       collector_(engine_, *scorer_, rows_.rows, rows_.path, rollout_settings(config, model_.config), clock_),
       step_(model_, reference_ ? &*reference_ : nullptr, loss_settings(config),
@@ -154,7 +159,7 @@ void GrpoTrainer::run() {
       finish_step(step);
     }
   }
-  keeper_.save(total_steps_);
+  save(total_steps_);
 }
 
 void GrpoTrainer::finish_step(std::int64_t step) {
@@ -162,9 +167,14 @@ void GrpoTrainer::finish_step(std::int64_t step) {
   if (last || (config_.eval_steps > 0 && step % config_.eval_steps == 0))
     recorder_.log_at(step, keeper_.evaluate_at(step));
   if (last || !environment_.stop.stop_requested()) return;
-  keeper_.save(step);
+  save(step);
   fail(ErrorCode::kCheckpointed, "told to stop after step {} of {}; the model is in {}", step, total_steps_,
        run_.model_folder().string());
+}
+
+void GrpoTrainer::save(std::int64_t step) {
+  keeper_.save(step);
+  run_.write_provenance({{"set_aside", recorder_.set_aside_counts()}});
 }
 
 GrpoTrainer::Generation GrpoTrainer::generate(SampleStream& stream) {

@@ -21,6 +21,11 @@ void add_to_mean(MetricSums& sums, const std::string& name, double value, double
   sums[name + "/count"] += count;
 }
 
+void keep_least(MetricSums& sums, const std::string& name, double value) {
+  const auto [at, added] = sums.emplace(name + "/min", value);
+  if (!added) at->second = std::min(at->second, value);
+}
+
 void keep_largest(MetricSums& sums, const std::string& name, double value) {
   const auto [at, added] = sums.emplace(name + "/max", value);
   if (!added) at->second = std::max(at->second, value);

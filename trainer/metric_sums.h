@@ -10,6 +10,7 @@ namespace ferro {
 using MetricSums = std::map<std::string, double>;
 
 void add_to_mean(MetricSums& sums, const std::string& name, double value, double count = 1);
+void keep_least(MetricSums& sums, const std::string& name, double value);
 void keep_largest(MetricSums& sums, const std::string& name, double value);
 void merge_sums(MetricSums& into, const MetricSums& from);
 

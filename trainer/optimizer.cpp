@@ -53,7 +53,8 @@ bool parameter_decays(const ParameterInfo& parameter, const std::string& decay_p
   if (decay_parameters == "all") return true;
   if (decay_parameters == "matrices") return parameter.shape.size() >= 2;
   if (decay_parameters != "huggingface")
-    fail(ErrorCode::kConfig, "decay_parameters is `{}`; it can be huggingface, matrices or all", decay_parameters);
+    fail(ErrorCode::kConfig, "decay_parameters is `{}`; it can be huggingface, matrices or all",
+         decay_parameters);
   // transformers' Trainer.get_decay_parameter_names: `norm` must be a whole part of the name, or its ending
   // after `_`.
   static const std::regex exempt(R"(bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.))");

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "trainer/metric_sums.h"
 
 namespace ferro {
 namespace {
@@ -71,19 +72,6 @@ struct Kl {
 Kl k3(double ref, double logp) {
   const double difference = ref - logp;
   return {std::expm1(difference) - difference, -std::expm1(difference)};
-}
-
-void keep_least(std::map<std::string, double>& sums, const std::string& key, double value) {
-  const auto [at, added] = sums.emplace(key, value);
-  if (!added) at->second = std::min(at->second, value);
-}
-void keep_largest(std::map<std::string, double>& sums, const std::string& key, double value) {
-  const auto [at, added] = sums.emplace(key, value);
-  if (!added) at->second = std::max(at->second, value);
-}
-void add_mean(std::map<std::string, double>& sums, const std::string& name, double sum, double count) {
-  sums[name + "/sum"] += sum;
-  sums[name + "/count"] += count;
 }
 
 template <class Real>
@@ -195,9 +183,10 @@ class Computation {
         value += config_.beta * kl.value;
         result_.grad_logps[t] += static_cast<Real>(weight * config_.beta * kl.grad_logp);
       }
-      add_mean(result_.sums, "kl", kl.value, 1);
+      add_to_mean(result_.sums, "kl", kl.value, 1);
     }
-    if (!in_.entropies.empty()) add_mean(result_.sums, "entropy", static_cast<double>(in_.entropies[t]), 1);
+    if (!in_.entropies.empty())
+      add_to_mean(result_.sums, "entropy", static_cast<double>(in_.entropies[t]), 1);
     result_.loss += weight * value;
     return weight * grad_ratio;
   }
@@ -210,12 +199,12 @@ class Computation {
     const double count = sequence_level_ ? 1 : length, per_token = std::max(length, 1.0);
     const double low = sequence_level_ ? clipped.low / per_token : clipped.low;
     const double high = sequence_level_ ? clipped.high / per_token : clipped.high;
-    add_mean(result_.sums, "clip_ratio/low_mean", low, count);
-    add_mean(result_.sums, "clip_ratio/high_mean", high, count);
-    add_mean(result_.sums, "clip_ratio/region_mean", low + high, count);
+    add_to_mean(result_.sums, "clip_ratio/low_mean", low, count);
+    add_to_mean(result_.sums, "clip_ratio/high_mean", high, count);
+    add_to_mean(result_.sums, "clip_ratio/region_mean", low + high, count);
     if (length == 0) return;
-    keep_least(result_.sums, "clip_ratio/low_min/min", clipped.low / per_token);
-    keep_largest(result_.sums, "clip_ratio/high_max/max", clipped.high / per_token);
+    keep_least(result_.sums, "clip_ratio/low_min", clipped.low / per_token);
+    keep_largest(result_.sums, "clip_ratio/high_max", clipped.high / per_token);
   }
 
   const PolicyLossConfig& config_;

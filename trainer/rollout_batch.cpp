@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/clock.h"
 #include "core/error.h"
 #include "trainer/advantages.h"
 #include "trainer/metric_sums.h"

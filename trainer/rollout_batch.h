@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/clock.h"
 #include "data/rollout.h"
 #include "reward/scorer.h"
 #include "rollout/rollout_source.h"

@@ -28,6 +28,7 @@ class RunRecorder {
   /// Names the row in the log and in set_aside.jsonl, and counts it in data/set_aside/<reason>.
   void set_aside(const SetAsideRow& row);
   void set_aside(const std::vector<SetAsideRow>& rows);
+  const std::map<std::string, std::int64_t>& set_aside_counts() const { return set_aside_counts_; }
   /// Ends step `step` (from 1); every `logging_steps` and at the last one, the means since the last line are
   /// written.
   void step_done(std::int64_t step, const std::string& facts);

@@ -55,12 +55,12 @@ class SftTrainer {
       if (last || (config_.eval_steps > 0 && step % config_.eval_steps == 0))
         recorder_.log_at(step, keeper_.evaluate_at(step));
       if (!last && environment_.stop.stop_requested()) {
-        keeper_.save(step);
+        save(step);
         fail(ErrorCode::kCheckpointed, "told to stop after step {} of {}; the model is in {}", step,
              total_steps_, run_.model_folder().string());
       }
     }
-    keeper_.save(total_steps_);
+    save(total_steps_);
   }
 
  private:
@@ -75,6 +75,11 @@ class SftTrainer {
     run_.write_provenance(facts);
     recorder_.set_aside(rows_.set_aside);
     recorder_.set_aside(evaluation_rows_.set_aside);
+  }
+
+  void save(std::int64_t step) {
+    keeper_.save(step);
+    run_.write_provenance({{"set_aside", recorder_.set_aside_counts()}});
   }
 
   std::optional<SampleBatch> next_batch(SampleStream& stream) {

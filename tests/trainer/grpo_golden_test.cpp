@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include <fmt/format.h>
 #include <catch2/catch.hpp>
 
 #include "core/clock.h"
@@ -94,7 +95,7 @@ class Variant {
   }
 
   std::shared_ptr<const ImageInput> image(std::int64_t prompt) const {
-    const json& entry = section_.at("images").at("image" + std::to_string(prompt));
+    const json& entry = section_.at("images").at(fmt::format("image{}", prompt));
     const at::Tensor grid = testing::manifest_tensor(golden_, entry.at("grid_thw"));
     const auto at = [&](std::int64_t axis) {
       return static_cast<std::int32_t>(grid[axis].item<std::int64_t>());
@@ -112,11 +113,15 @@ class Variant {
       if (row == begin || pid != generation.at("pid").at(row - 1)) {
         const std::vector<std::shared_ptr<const ImageInput>> images{image(pid)};
         std::span<const std::shared_ptr<const ImageInput>> left(images);
-        groups.push_back({testing::prompt_of(generation.at("prompt_ids").at(row), left, model_.config), {}});
+        groups.push_back(
+            {testing::prompt_of(generation.at("prompt_ids").at(row).get<std::vector<std::int32_t>>(), left,
+                                model_.config),
+             {}});
         states.emplace_back();
       }
-      groups.back().answers.push_back(generation.at("completion_ids").at(row));
-      states.back().push_back({.advantage = generation.at("advantages").at(row)});
+      groups.back().answers.push_back(
+          generation.at("completion_ids").at(row).get<std::vector<std::int32_t>>());
+      states.back().emplace_back().advantage = generation.at("advantages").at(row);
     }
     return groups;
   }

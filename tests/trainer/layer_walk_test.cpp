@@ -29,7 +29,8 @@ Groups make_groups(const ModelConfig& config) {
     for (std::uint64_t a = 0; a < 4; ++a) {
       const std::int64_t length = g == 1 && a == 2 ? 0 : static_cast<std::int64_t>(3 + 2 * a + g);
       groups.prompts.back().answers.push_back(testing::random_answer(10 * g + a, length));
-      AnswerState state{.advantage = a == 0 ? 1.5 : -0.5};
+      AnswerState state;
+      state.advantage = a == 0 ? 1.5 : -0.5;
       for (std::int64_t t = 0; t < length; ++t)
         state.old_logps.push_back(-5.2F + 0.05F * static_cast<float>(t));
       groups.states.back().push_back(state);

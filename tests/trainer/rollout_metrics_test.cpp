@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include <fmt/format.h>
 #include <catch2/catch.hpp>
 
 #include "tests/golden.h"
@@ -16,7 +17,7 @@ std::map<std::string, double> metrics_of_case(const json& one, std::int64_t eos)
   std::vector<std::vector<std::optional<double>>> values;
   std::vector<std::string> names;
   for (const json& function : one.at("rewards")) {
-    names.push_back("r" + std::to_string(names.size()));
+    names.push_back(fmt::format("r{}", names.size()));
     values.emplace_back();
     for (const json& value : function)
       values.back().push_back(value.is_null() ? std::nullopt : std::optional<double>(value.get<double>()));
