@@ -33,8 +33,11 @@ MouthShape mouth_shape(const FaceIdentity& face, const ActionUnits& units) {
   const double lift = 0.045 * units.both(9);
   mouth.middle = face.mouth_height + 0.015 * smile - 0.035 * units.both(15);
   mouth.upper_edge = mouth.middle - lift - (drop > 0.02 ? 0.015 * smile : 0.0);
-  mouth.lower_edge = mouth.middle + drop + (drop > 0.02 ? 0.06 : 0.02) * depress;
-  if (drop < 0.01) mouth.lower_edge = mouth.upper_edge = mouth.middle - 0.5 * lift;
+  mouth.lower_edge = mouth.middle + drop + 0.05 * depress;
+  if (drop < 0.01) {
+    mouth.upper_edge = mouth.middle - 0.5 * lift;
+    mouth.lower_edge = mouth.upper_edge + 0.05 * depress;
+  }
   const double thin = std::clamp(
       1.0 - 0.30 * smile - 0.62 * tight - 0.25 * units.both(20) - 0.12 * units.both(26), 0.25, 1.0);
   mouth.upper_lip = face.upper_lip * thin;

@@ -32,7 +32,7 @@ std::uint8_t over_white(std::uint32_t value, std::uint32_t alpha) {
   return static_cast<std::uint8_t>(((sum >> 8) + sum) >> 8);
 }
 
-void copy_as_rgb(const cv::Mat& stored, Picture& picture) {
+void copy_as_rgb(const cv::Mat& stored, bool alpha, Picture& picture) {
   std::size_t at = 0;
   for (int row = 0; row < stored.rows; ++row) {
     const std::uint8_t* from = stored.ptr<std::uint8_t>(row);
@@ -44,7 +44,7 @@ void copy_as_rgb(const cv::Mat& stored, Picture& picture) {
       const std::uint8_t* pixel = from + static_cast<std::ptrdiff_t>(column) * stored.channels();
       for (std::size_t channel = 0; channel < 3; ++channel) {
         const std::uint8_t value = pixel[2 - channel];
-        picture.bytes[at + channel] = stored.channels() == 4 ? over_white(value, pixel[3]) : value;
+        picture.bytes[at + channel] = stored.channels() == 4 && alpha ? over_white(value, pixel[3]) : value;
       }
     }
   }
@@ -83,7 +83,7 @@ Picture decode_image(std::span<const std::byte> encoded, std::int64_t max_pixels
   picture.height = stored.rows;
   picture.width = stored.cols;
   picture.bytes.resize(static_cast<std::size_t>(stored.rows) * static_cast<std::size_t>(stored.cols) * 3);
-  copy_as_rgb(to_8_bit(stored, name), picture);
+  copy_as_rgb(to_8_bit(stored, name), header.alpha, picture);
   return orient_picture(std::move(picture), header.orientation);
 }
 

@@ -1,6 +1,6 @@
 #include "data/image/image_header.h"
 
-#include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "core/error.h"
@@ -82,6 +82,7 @@ ImageHeader read_png(const ByteReader& reader) {
   }
   header.width = reader.big(16, 4);
   header.height = reader.big(20, 4);
+  header.alpha = (reader.byte(25) & 4U) != 0;
   for (std::size_t at = 8;;) {
     const std::size_t length = reader.big(at, 4);
     reader.require(at + 8, length + 4);
@@ -162,14 +163,20 @@ ImageHeader read_webp(const ByteReader& reader) {
 
 ImageHeader read_bmp(const ByteReader& reader) {
   ImageHeader header{ImageFormat::kBmp};
-  const std::uint32_t info = reader.little(14, 4);
-  if (info == 12) {
+  constexpr std::uint32_t kCoreInfo = 12;  // Length of OS/2's older header.
+  const bool core = reader.little(14, 4) == kCoreInfo;
+  if (core) {
     header.width = reader.little(18, 2);
     header.height = reader.little(20, 2);
   } else {
     header.width = std::int64_t{static_cast<std::int32_t>(reader.little(18, 4))};
-    header.height = std::int64_t{static_cast<std::int32_t>(reader.little(22, 4))};
-    if (header.height < 0) header.height = -header.height;
+    header.height = std::abs(std::int64_t{static_cast<std::int32_t>(reader.little(22, 4))});
+  }
+  const std::int64_t bits = reader.little(core ? 24 : 28, 2);
+  const std::uint32_t compression = core ? 0 : reader.little(30, 4);
+  if (header.width > 0 && (compression == 0 || compression == 3)) {
+    const std::int64_t row = (header.width * bits + 31) / 32 * 4;
+    reader.require(reader.little(10, 4), static_cast<std::size_t>(row * header.height));
   }
   return header;
 }

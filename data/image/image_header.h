@@ -13,7 +13,8 @@ enum class ImageFormat { kPng, kJpeg, kWebp, kBmp };
 struct ImageHeader {
   ImageFormat format = ImageFormat::kPng;
   std::int64_t width = 0, height = 0;  ///< As stored, before orientation.
-  int orientation = 1;                 ///< EXIF's: 1 upright; 2 to 8 mirrored or turned.
+  bool alpha = true;  ///< False for a PNG without an alpha channel, whatever colour it marks as transparent.
+  int orientation = 1;  ///< EXIF's: 1 upright; 2 to 8 mirrored or turned.
 };
 
 /// Walks the container (PNG chunks, JPEG segments, WebP chunks, BMP header) without decoding. Error{kData}

@@ -20,8 +20,9 @@ struct Picture {
   std::vector<std::uint8_t> bytes;  ///< [height, width, channels]
 };
 
-/// Bytes of a PNG, JPEG, WebP or BMP -> RGB: EXIF orientation applied, alpha composed on white, palette, grey, 16-bit and CMYK
-/// converted. The header's dimensions are checked against `max_pixels` before anything is decoded. `name` is for messages.
+/// Bytes of a PNG, JPEG, WebP or BMP -> RGB: EXIF orientation applied, an alpha channel composed on white (a palette's
+/// transparent entry keeps its colour, as in Pillow's conversion), palette, grey, 16-bit and CMYK converted. The header's
+/// dimensions are checked against `max_pixels` before anything is decoded. `name` is for messages.
 /// Error{kData}: not an image, truncated, too large.
 Picture decode_image(std::span<const std::byte> encoded, std::int64_t max_pixels, std::string_view name);
 

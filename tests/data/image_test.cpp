@@ -1,0 +1,336 @@
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <string>
+
+#include <catch2/catch.hpp>
+
+#include "core/error.h"
+#include "data/image/image_decode.h"
+#include "data/image/image_header.h"
+#include "data/image/image_processor.h"
+#include "tests/data/image_encoders.h"
+#include "tests/data/image_samples.h"
+
+namespace ferro {
+namespace {
+
+using testing::Bytes;
+using testing::make_png;
+
+constexpr std::int64_t kMaxPixels = std::int64_t{1} << 26;
+
+std::span<const std::byte> view(std::span<const std::uint8_t> bytes) {
+  return std::as_bytes(bytes);
+}
+
+Picture decode(std::span<const std::uint8_t> bytes) {
+  return decode_image(view(bytes), kMaxPixels, "face.img");
+}
+
+std::array<int, 3> pixel(const Picture& picture, std::int32_t y, std::int32_t x) {
+  const std::size_t at = static_cast<std::size_t>((y * picture.width + x) * 3);
+  return {picture.bytes[at], picture.bytes[at + 1], picture.bytes[at + 2]};
+}
+
+/// The message of the Error{kData} that decoding ends with.
+std::string refusal(std::span<const std::uint8_t> bytes) {
+  try {
+    decode_image(view(bytes), kMaxPixels, "folder/face.img");
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::kData);
+    return error.what();
+  }
+  FAIL("decoded what should have been refused");
+  return {};
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// Largest difference to the picture that image_samples.h describes.
+int distance_to_sample(const Picture& picture) {
+  int largest = 0;
+  for (std::int32_t y = 0; y < 6; ++y) {
+    for (std::int32_t x = 0; x < 9; ++x) {
+      const std::array<int, 3> expected{28 * x, 50 * y, 255 - 20 * x - 10 * y}, got = pixel(picture, y, x);
+      for (std::size_t i = 0; i < 3; ++i) largest = std::max(largest, std::abs(expected[i] - got[i]));
+    }
+  }
+  return largest;
+}
+
+Bytes with_exif(std::span<const std::uint8_t> jpeg, std::uint8_t orientation) {
+  Bytes bytes(jpeg.begin(), jpeg.begin() + 2);
+  const Bytes segment{0xff, 0xe1, 0,    34,   'E', 'x', 'i', 'f', 0, 0, 'I',         'I', 42, 0, 8, 0, 0, 0,
+                      1,    0,    0x12, 0x01, 3,   0,   1,   0,   0, 0, orientation, 0,   0,  0, 0, 0, 0, 0};
+  bytes.insert(bytes.end(), segment.begin(), segment.end());
+  bytes.insert(bytes.end(), jpeg.begin() + 2, jpeg.end());
+  return bytes;
+}
+
+long peak_kilobytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss;
+}
+
+}  // namespace
+
+TEST_CASE("a lossless WebP, a BMP and a PNG decode to exactly their pixels") {
+  const Picture webp = decode(testing::kWebpLossless);
+  REQUIRE(webp.width == 9);
+  REQUIRE(webp.height == 6);
+  CHECK(distance_to_sample(webp) == 0);
+
+  Bytes bgr, rgb;
+  for (std::size_t i = 0; i < webp.bytes.size(); i += 3) {
+    bgr.insert(bgr.end(), {webp.bytes[i + 2], webp.bytes[i + 1], webp.bytes[i]});
+    rgb.insert(rgb.end(), {webp.bytes[i], webp.bytes[i + 1], webp.bytes[i + 2]});
+  }
+  CHECK(decode(testing::make_bmp(9, 6, bgr)).bytes == webp.bytes);
+  CHECK(decode(make_png({.width = 9, .height = 6, .depth = 8, .colour_type = 2, .rows = rgb})).bytes ==
+        webp.bytes);
+}
+
+TEST_CASE("JPEGs in RGB and in CMYK decode to their picture within the loss") {
+  CHECK(distance_to_sample(decode(testing::kJpegRgb)) <= 12);
+  CHECK(distance_to_sample(decode(testing::kJpegCmyk)) <= 16);
+}
+
+TEST_CASE("grey, bilevel, palette and 16-bit PNGs become RGB") {
+  const Picture grey =
+      decode(make_png({.width = 2, .height = 1, .depth = 8, .colour_type = 0, .rows = {7, 250}}));
+  CHECK(pixel(grey, 0, 0) == std::array{7, 7, 7});
+  CHECK(pixel(grey, 0, 1) == std::array{250, 250, 250});
+
+  const Picture bilevel =
+      decode(make_png({.width = 3, .height = 1, .depth = 1, .colour_type = 0, .rows = {0b10100000}}));
+  CHECK(bilevel.bytes == Bytes{255, 255, 255, 0, 0, 0, 255, 255, 255});
+
+  const Picture palette = decode(make_png({.width = 2,
+                                           .height = 1,
+                                           .depth = 8,
+                                           .colour_type = 3,
+                                           .rows = {1, 0},
+                                           .palette = {10, 20, 30, 40, 50, 60}}));
+  CHECK(palette.bytes == Bytes{40, 50, 60, 10, 20, 30});
+
+  const Picture deep = decode(make_png({.width = 1,
+                                        .height = 2,
+                                        .depth = 16,
+                                        .colour_type = 2,
+                                        .rows = {0x12, 0xff, 0x80, 0x00, 0xff, 0x34, 0, 1, 0, 2, 0, 3}}));
+  CHECK(deep.bytes == Bytes{0x12, 0x80, 0xff, 0, 0, 0});
+}
+
+TEST_CASE("alpha is composed on white, a palette's transparent entry keeps its colour") {
+  const Picture rgba = decode(make_png({.width = 3,
+                                        .height = 1,
+                                        .depth = 8,
+                                        .colour_type = 6,
+                                        .rows = {10, 20, 30, 255, 10, 20, 30, 0, 100, 0, 200, 51}}));
+  CHECK(pixel(rgba, 0, 0) == std::array{10, 20, 30});
+  CHECK(pixel(rgba, 0, 1) == std::array{255, 255, 255});
+  // 51 / 255 is a fifth: 100 / 5 + 255 * 4 / 5 = 224, 204, 40 + 204 = 244.
+  CHECK(pixel(rgba, 0, 2) == std::array{224, 204, 244});
+
+  const Picture grey_alpha =
+      decode(make_png({.width = 2, .height = 1, .depth = 8, .colour_type = 4, .rows = {100, 255, 100, 51}}));
+  CHECK(pixel(grey_alpha, 0, 0) == std::array{100, 100, 100});
+  CHECK(pixel(grey_alpha, 0, 1) == std::array{224, 224, 224});
+
+  const Picture palette = decode(make_png({.width = 2,
+                                           .height = 1,
+                                           .depth = 8,
+                                           .colour_type = 3,
+                                           .rows = {1, 0},
+                                           .palette = {10, 20, 30, 40, 50, 60},
+                                           .transparency = {255, 0}}));
+  CHECK(palette.bytes == Bytes{40, 50, 60, 10, 20, 30});
+}
+
+TEST_CASE("each EXIF orientation turns the picture upright, in JPEG and in PNG") {
+  // Stored 3 wide, 2 high: 1 2 3 / 4 5 6. Upright pictures by the tag's definition (row 0, column 0 of the
+  // stored picture is ...).
+  struct Case {
+    int orientation;
+    std::int32_t height, width;
+    Bytes values;
+  };
+  const Case cases[] = {{1, 2, 3, {1, 2, 3, 4, 5, 6}}, {2, 2, 3, {3, 2, 1, 6, 5, 4}},
+                        {3, 2, 3, {6, 5, 4, 3, 2, 1}}, {4, 2, 3, {4, 5, 6, 1, 2, 3}},
+                        {5, 3, 2, {1, 4, 2, 5, 3, 6}}, {6, 3, 2, {4, 1, 5, 2, 6, 3}},
+                        {7, 3, 2, {6, 3, 5, 2, 4, 1}}, {8, 3, 2, {3, 6, 2, 5, 1, 4}}};
+  const Picture plain = decode(testing::kJpegRgb);
+  for (const Case& c : cases) {
+    INFO("orientation " << c.orientation);
+    const Picture png = decode(make_png({.width = 3,
+                                         .height = 2,
+                                         .depth = 8,
+                                         .colour_type = 0,
+                                         .rows = {1, 2, 3, 4, 5, 6},
+                                         .orientation = c.orientation}));
+    Bytes expected;
+    for (const std::uint8_t value : c.values) expected.insert(expected.end(), 3, value);
+    CHECK(png.height == c.height);
+    CHECK(png.width == c.width);
+    CHECK(png.bytes == expected);
+    const Picture jpeg = decode(with_exif(testing::kJpegRgb, static_cast<std::uint8_t>(c.orientation)));
+    CHECK(jpeg.bytes == orient_picture(plain, c.orientation).bytes);
+  }
+}
+
+TEST_CASE("a 20000 x 20000 picture in a small PNG is refused before it is decoded") {
+  // One bit a pixel: 20000 rows of 1 + 2500 zero bytes. A complete, valid file.
+  const testing::PngParts parts{.width = 20000, .height = 20000, .depth = 1, .colour_type = 0};
+  const Bytes bomb = testing::png_around(parts, testing::zlib_of_zeros(20000ULL * 2501));
+  CHECK(bomb.size() < 400'000);
+  const long before = peak_kilobytes();
+  const std::string message = refusal(bomb);
+  CHECK(contains(message, "20000 x 20000"));
+  CHECK(contains(message, "folder/face.img"));
+  CHECK(peak_kilobytes() - before < 8192);
+
+  // The same construction, small, is a picture that decodes: the refusal above is not for another reason.
+  const testing::PngParts small{.width = 2000, .height = 100, .depth = 1, .colour_type = 0};
+  const Picture picture = decode(testing::png_around(small, testing::zlib_of_zeros(100 * 251)));
+  CHECK(picture.width == 2000);
+  CHECK(*std::max_element(picture.bytes.begin(), picture.bytes.end()) == 0);
+}
+
+TEST_CASE("truncated, empty and foreign files are refused by name, whatever their extension says") {
+  CHECK(contains(refusal({}), "folder/face.img: the file is empty"));
+  const std::string text = "this is a text file that someone named face.png";
+  CHECK(contains(refusal({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}),
+                 "folder/face.img: not a PNG"));
+
+  const Bytes rgb(9 * 6 * 3, 77);
+  const Bytes whole_png = make_png({.width = 9, .height = 6, .depth = 8, .colour_type = 2, .rows = rgb});
+  const Bytes bmp = testing::make_bmp(9, 6, rgb);
+  const std::span<const std::uint8_t> jpeg = testing::kJpegRgb, webp = testing::kWebpLossless;
+  for (const std::span<const std::uint8_t> whole :
+       {jpeg, webp, std::span<const std::uint8_t>(whole_png), std::span<const std::uint8_t>(bmp)}) {
+    for (std::size_t length = 1; length < whole.size(); ++length) {
+      INFO("first byte " << static_cast<int>(whole[0]) << ", " << length << " of " << whole.size()
+                         << " bytes");
+      CHECK(contains(refusal(whole.subspan(0, length)), "folder/face.img"));
+    }
+    CHECK(decode(whole).width == 9);
+  }
+}
+
+TEST_CASE("a header with no pixels is refused") {
+  Bytes png = make_png({.width = 9, .height = 6, .depth = 8, .colour_type = 0, .rows = Bytes(54, 1)});
+  std::fill(png.begin() + 16, png.begin() + 20, std::uint8_t{0});
+  CHECK(contains(refusal(png), "0 x 6"));
+}
+
+TEST_CASE("damaged bytes never crash the decoder") {
+  const Bytes png = make_png(
+      {.width = 9, .height = 6, .depth = 8, .colour_type = 2, .rows = Bytes(162, 9), .orientation = 6});
+  const Bytes jpeg = with_exif(testing::kJpegRgb, 6);
+  const std::span<const std::uint8_t> webp = testing::kWebpLossless;
+  for (const std::span<const std::uint8_t> whole :
+       {std::span<const std::uint8_t>(png), std::span<const std::uint8_t>(jpeg), webp}) {
+    for (std::size_t at = 0; at < whole.size(); ++at) {
+      Bytes damaged(whole.begin(), whole.end());
+      damaged[at] ^= 0xffU;
+      ErrorCode code = ErrorCode::kData;
+      try {
+        decode_image(view(damaged), 1 << 16, "damaged");
+      } catch (const Error& error) {
+        code = error.code();
+      }
+      CHECK(code == ErrorCode::kData);
+    }
+  }
+}
+
+TEST_CASE("resizing to the same size changes nothing and a flat picture stays flat") {
+  Picture picture{3, 5, 3, Bytes(45, 200)};
+  picture.bytes[7] = 10;
+  CHECK(resize_bicubic(picture, 3, 5).bytes == picture.bytes);
+  const Picture flat{3, 5, 1, Bytes(15, 200)};
+  const Picture resized = resize_bicubic(flat, 7, 2);
+  CHECK(resized.bytes == Bytes(14, 200));
+}
+
+TEST_CASE("smart_resize rounds to even multiples, and refuses long strips") {
+  // 70 / 28 = 2.5 rounds to 2, 98 / 28 = 3.5 rounds to 4 (Python's round).
+  CHECK(smart_resize(70, 98, 28, 1, 1 << 20) == std::pair<std::int32_t, std::int32_t>{56, 112});
+  CHECK_THROWS_AS(smart_resize(1, 201, 28, 1, 1 << 20), Error);
+}
+
+TEST_CASE("patches come in merge blocks, channel by channel, the frame repeated") {
+  // 8 x 8 picture, patch 2, merge 2: 4 x 4 patches. Red holds the pixel's number, green is 0, blue 255.
+  Picture picture{8, 8, 3, {}};
+  for (int i = 0; i < 64; ++i)
+    picture.bytes.insert(picture.bytes.end(), {static_cast<std::uint8_t>(i), 0, 255});
+  ImageProcessorConfig config;
+  config.patch_size = 2;
+  config.min_pixels = 16;
+  config.image_mean = {0.0, 0.0, 0.0};
+  config.image_std = {1.0, 1.0, 1.0};
+  config.rescale_factor = 1.0;
+  const ImageInput input = process_picture(picture, config);
+  CHECK(input.grid == GridThw{1, 4, 4});
+  CHECK(input.patch_values == 24);
+  REQUIRE(input.pixel_values.size() == 16 * 24);
+  const auto row = [&](std::size_t patch) {
+    return std::vector<float>(input.pixel_values.begin() + static_cast<std::ptrdiff_t>(patch * 24),
+                              input.pixel_values.begin() + static_cast<std::ptrdiff_t>(patch * 24 + 24));
+  };
+  CHECK(row(0) == std::vector<float>{0, 1, 8, 9, 0,   1,   8,   9,   0,   0,   0,   0,
+                                     0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255});
+  // Third of the first block: one patch row down. Fifth: the next block to the right.
+  CHECK(row(2)[0] == 16.0F);
+  CHECK(row(4)[0] == 4.0F);
+  CHECK(row(8)[0] == 32.0F);
+}
+
+TEST_CASE("a standardised picture has mean 0 and variance 1, a flat one is 0") {
+  Picture picture{8, 8, 1, {}};
+  for (int i = 0; i < 64; ++i) picture.bytes.push_back(static_cast<std::uint8_t>(3 * i + 20));
+  ImageProcessorConfig config;
+  config.patch_size = 2;
+  config.min_pixels = 16;
+  config.standardize = true;
+  const ImageInput input = process_picture(picture, config);
+  double sum = 0.0, squares = 0.0;
+  for (const float value : input.pixel_values) {
+    sum += value;
+    squares += static_cast<double>(value) * value;
+  }
+  const double count = static_cast<double>(input.pixel_values.size());
+  CHECK(sum / count == Approx(0.0).margin(1e-6));
+  CHECK(squares / count == Approx(1.0).epsilon(1e-6));
+  picture.bytes.assign(64, 99);
+  const ImageInput flat = process_picture(picture, config);
+  CHECK(std::all_of(flat.pixel_values.begin(), flat.pixel_values.end(),
+                    [](float value) { return value == 0.0F; }));
+}
+
+TEST_CASE("augmentation is a pure function of its key and keeps the picture's size") {
+  Picture picture{12, 10, 1, {}};
+  for (int i = 0; i < 120; ++i) picture.bytes.push_back(static_cast<std::uint8_t>(2 * i));
+  AugmentConfig config;
+  CHECK(augment(picture, config, {1, 2, 3}).bytes == picture.bytes);
+  config.enabled = true;
+  const Picture once = augment(picture, config, {1, 2, 3});
+  CHECK(once.bytes.size() == picture.bytes.size());
+  CHECK(once.bytes == augment(picture, config, {1, 2, 3}).bytes);
+  CHECK(once.bytes != augment(picture, config, {1, 2, 4}).bytes);
+  CHECK(once.bytes != augment(picture, config, {1, 3, 3}).bytes);
+
+  config.max_shift = config.max_brightness = config.max_contrast = 0.0;
+  config.flip_probability = 1.0;
+  const Picture flipped = augment(picture, config, {1, 2, 3});
+  CHECK(flipped.bytes[0] == picture.bytes[9]);
+  CHECK(flipped.bytes[119] == picture.bytes[110]);
+}
+
+}  // namespace ferro
