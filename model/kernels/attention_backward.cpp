@@ -121,18 +121,17 @@ class ComponentRunner {
     const float* v = in_.v.data + begin * in_.v.stride + head_ * in_.width;
     pack_keys(k, in_.k.stride, count, in_.width, keys.keys);
     pack_keys(v, in_.v.stride, count, in_.width, keys.values);
-    std::memset(keys.dk, 0, static_cast<std::size_t>(count * in_.wide) * sizeof(float));
-    std::memset(keys.dv, 0, static_cast<std::size_t>(count * in_.wide) * sizeof(float));
+    zero_floats(keys.dk, count * in_.wide);
+    zero_floats(keys.dv, count * in_.wide);
     return right_rows(k, in_.k.stride, count, in_.width, keys.key_rows);
   }
 
   void finish_keys(const KeySpace& keys, std::int64_t begin, std::int64_t count) {
     const std::int64_t stride = in_.shape.kv_heads * in_.width;
     for (std::int64_t r = 0; r < count; ++r) {
-      float* dk = in_.dk + (begin + r) * stride + head_ * in_.width;
-      float* dv = in_.dv + (begin + r) * stride + head_ * in_.width;
-      for (std::int64_t e = 0; e < in_.width; ++e) dk[e] += keys.dk[r * in_.wide + e];
-      for (std::int64_t e = 0; e < in_.width; ++e) dv[e] += keys.dv[r * in_.wide + e];
+      const std::int64_t at = (begin + r) * stride + head_ * in_.width;
+      add_floats(in_.dk + at, keys.dk + r * in_.wide, in_.width);
+      add_floats(in_.dv + at, keys.dv + r * in_.wide, in_.width);
     }
   }
 
@@ -169,8 +168,7 @@ class ComponentRunner {
   void zero_queries(std::int64_t begin, std::int64_t rows) {
     const std::int64_t queries = rows / in_.group;
     for (std::int64_t i = 0; i < queries; ++i)
-      std::memset(in_.dq + flat_row(begin + i) * in_.width, 0,
-                  static_cast<std::size_t>(in_.group * in_.width) * sizeof(float));
+      zero_floats(in_.dq + flat_row(begin + i) * in_.width, in_.group * in_.width);
   }
 
   void load_rows(std::int64_t begin, std::int64_t end) {
@@ -179,9 +177,9 @@ class ComponentRunner {
         const std::int64_t row = ((query - begin) * in_.group + g) * in_.wide;
         scaled_row(in_.q.data + query * in_.q.stride + (head_ * in_.group + g) * in_.width, scale_, in_.width,
                    space_.q + row);
-        std::memcpy(space_.dout + row, in_.dout + (flat_row(query) + g) * in_.width,
-                    static_cast<std::size_t>(in_.width) * sizeof(float));
-        for (std::int64_t e = in_.width; e < in_.wide; ++e) space_.q[row + e] = space_.dout[row + e] = 0.0f;
+        copy_floats(space_.dout + row, in_.dout + (flat_row(query) + g) * in_.width, in_.width);
+        zero_floats(space_.q + row + in_.width, in_.wide - in_.width);
+        zero_floats(space_.dout + row + in_.width, in_.wide - in_.width);
       }
   }
 
@@ -225,8 +223,8 @@ void attention_backward(const AttentionShape& shape, ConstHeads q, ConstHeads k,
                         float* dv, int threads) {
   const std::int64_t key_floats = shape.num_keys * shape.kv_heads * shape.head_dim;
   if (key_floats > 0) {
-    std::memset(dk, 0, static_cast<std::size_t>(key_floats) * sizeof(float));
-    std::memset(dv, 0, static_cast<std::size_t>(key_floats) * sizeof(float));
+    zero_floats(dk, key_floats);
+    zero_floats(dv, key_floats);
   }
   const AttentionComponents work = backward_components(shape);
   if (work.count == 0) return;

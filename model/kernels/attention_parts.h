@@ -41,8 +41,8 @@ static inline void pack_rows(const float* from, std::int64_t stride, std::int64_
                              float* to) {
   const std::int64_t to_stride = padded(width);
   for (std::int64_t r = 0; r < rows; ++r) {
-    std::memcpy(to + r * to_stride, from + r * stride, static_cast<std::size_t>(width) * sizeof(float));
-    std::memset(to + r * to_stride + width, 0, static_cast<std::size_t>(to_stride - width) * sizeof(float));
+    copy_floats(to + r * to_stride, from + r * stride, width);
+    zero_floats(to + r * to_stride + width, to_stride - width);
   }
 }
 

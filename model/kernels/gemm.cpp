@@ -50,8 +50,7 @@ void product_part(const Product& p, std::int64_t row, std::int64_t rows, std::in
     t.x_stride = p.x.stride;
     if (pack) {
       for (std::int64_t r = 0; r < rows; ++r)
-        std::memcpy(packed + r * kPackedStride, t.x + r * t.x_stride,
-                    static_cast<std::size_t>(depth) * sizeof(float));
+        copy_floats(packed + r * kPackedStride, t.x + r * t.x_stride, depth);
       t.x = packed;
       t.x_stride = kPackedStride;
     }
@@ -120,7 +119,6 @@ void linear_backward_input(ConstMatrix dy, const float* panels, Matrix dx, int t
     for (std::int64_t tile = 0; tile < in_panels; ++tile) {
       const std::int64_t begin = tile * kPanelWidth, ins = smaller(kPanelWidth, in - begin);
       float* to = turned + tile * panel_stride;
-      if (ins < kPanelWidth) std::memset(to, 0, static_cast<std::size_t>(outs * kPanelWidth) * sizeof(float));
       for (std::int64_t out = 0; out < outs; out += kPanelWidth)
         transpose(panels + (first + out) * in + begin * kPanelWidth, kPanelWidth, ins,
                   smaller(kPanelWidth, outs - out), to + out * kPanelWidth, kPanelWidth);
@@ -156,8 +154,8 @@ void pack_panels(const ConstMatrix& dy, std::int64_t row, std::int64_t rows, std
     if (cols == kPanelWidth) {
       for (int c = 0; c < kPanelVecs; ++c) store(to + c * kLanes, load(from + c * kLanes));
     } else {
-      std::memset(to, 0, kPanelWidth * sizeof(float));
-      std::memcpy(to, from, static_cast<std::size_t>(cols) * sizeof(float));
+      copy_floats(to, from, cols);
+      zero_floats(to + cols, kPanelWidth - cols);
     }
   }
 }

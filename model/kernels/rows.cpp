@@ -58,7 +58,7 @@ void rms_norm_backward(ConstMatrix x, const float* weight, const float* inv_rms,
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (std::int64_t block = 0; block < blocks; ++block) {
     float* sum = sums == nullptr ? nullptr : sums + block * x.cols;
-    if (sum != nullptr) std::memset(sum, 0, static_cast<std::size_t>(x.cols) * sizeof(float));
+    if (sum != nullptr) zero_floats(sum, x.cols);
     const std::int64_t end = (block + 1) * kRowsPerBlock < x.rows ? (block + 1) * kRowsPerBlock : x.rows;
     for (std::int64_t row = block * kRowsPerBlock; row < end; ++row) {
       const float *in = x.data + row * x.stride, *grad = dy.data + row * dy.stride;

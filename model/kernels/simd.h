@@ -306,4 +306,23 @@ FERRO_INLINE float max_lanes(Vec a) {
 
 #endif
 
+// Short rows are moved by vectors: the compiler's own choice for an unknown length is a string instruction
+// with a slow start.
+FERRO_INLINE void copy_floats(float* to, const float* from, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(to + i, load(from + i));
+  if (i < n) store_first(to + i, static_cast<int>(n - i), load_first(from + i, static_cast<int>(n - i)));
+}
+FERRO_INLINE void zero_floats(float* to, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(to + i, zero());
+  if (i < n) store_first(to + i, static_cast<int>(n - i), zero());
+}
+FERRO_INLINE void add_floats(float* to, const float* from, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(to + i, load(to + i) + load(from + i));
+  const int rest = static_cast<int>(n - i);
+  if (rest > 0) store_first(to + i, rest, load_first(to + i, rest) + load_first(from + i, rest));
+}
+
 }  // namespace ferro::kernels::FERRO_KERNEL_ISA

@@ -93,17 +93,16 @@ __attribute__((noinline)) static void tile(const float* x, const TileProduct& t,
 /// The columns after the last whole vector: a vector computed beside y, and its valid part copied.
 template <int kRows, bool kTransposed>
 static void last_columns(const float* x, const TileProduct& t, const float* b, std::int64_t first, float* y) {
-  alignas(64) float whole[kRows * kLanes], bias[kLanes] = {};
-  const auto bytes = static_cast<std::size_t>(t.cols - first) * sizeof(float);
+  alignas(64) float whole[kRows * kLanes], bias[kLanes];
+  const int cols = static_cast<int>(t.cols - first);
   if (t.into != Into::kStore) {
-    std::memset(whole, 0, sizeof whole);
-    for (int r = 0; r < kRows; ++r) std::memcpy(whole + r * kLanes, y + r * t.y_stride + first, bytes);
+    for (int r = 0; r < kRows; ++r) store(whole + r * kLanes, load_first(y + r * t.y_stride + first, cols));
   }
-  if (t.bias != nullptr) std::memcpy(bias, t.bias + first, bytes);
+  if (t.bias != nullptr) store(bias, load_first(t.bias + first, cols));
   TileProduct beside = t;
   beside.y_stride = kLanes;
   tile<kRows, 1, kTransposed>(x, beside, b, whole, t.bias == nullptr ? nullptr : bias);
-  for (int r = 0; r < kRows; ++r) std::memcpy(y + r * t.y_stride + first, whole + r * kLanes, bytes);
+  for (int r = 0; r < kRows; ++r) store_first(y + r * t.y_stride + first, cols, load(whole + r * kLanes));
 }
 
 template <int kRows, bool kTransposed>

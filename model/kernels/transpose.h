@@ -97,11 +97,10 @@ static inline void transpose(const float* from, std::int64_t from_stride, std::i
   for (std::int64_t c = 0; c < cols; c += kWidth) {
     const std::int64_t part = cols - c < kWidth ? cols - c : kWidth;
     for (std::int64_t i = 0; i < kLanes; ++i) {
-      const std::size_t bytes = static_cast<std::size_t>(part) * sizeof(float);
       if (r + i < rows)
-        std::memcpy(rest + i * kWidth, from + (r + i) * from_stride + c, bytes);
+        copy_floats(rest + i * kWidth, from + (r + i) * from_stride + c, part);
       else
-        std::memset(rest + i * kWidth, 0, bytes);
+        zero_floats(rest + i * kWidth, part);
     }
     transpose_strip(rest, kWidth, part, to + c * to_stride + r, to_stride);
   }
