@@ -55,9 +55,12 @@ void SampleStream::prepare_all(const std::stop_token& stop) {
 
 SampleBatch SampleStream::prepare_step() {
   const auto all = static_cast<std::int64_t>(rows_.size());
+  // After an epoch's last row the cursor stands at its end until the next row is taken.
+  const DataCursor start = order_.cursor();
+  const bool at_end = start.position == all;
   SampleBatch batch;
-  batch.epoch = order_.cursor().epoch;
-  batch.rows = std::min(options_.rows_per_step, all - order_.cursor().position);
+  batch.epoch = at_end ? start.epoch + 1 : start.epoch;
+  batch.rows = std::min(options_.rows_per_step, at_end ? all : all - start.position);
   const std::int64_t per_rank = (batch.rows + options_.world_size - 1) / options_.world_size;
   for (std::int64_t i = 0; i < batch.rows; ++i) {
     const std::int64_t row = order_.next();

@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 
+#include <nlohmann/json.hpp>
+
 #include "core/atomic_file.h"
 #include "core/clock.h"
 #include "core/error.h"
@@ -101,7 +103,7 @@ class TinyJob {
     config.prompts_per_step = 3;
     config.num_generations = 4;
     config.max_tokens_per_micro_batch = 100;
-    config.max_completion_length = 20;
+    config.max_completion_length = 32;
     config.kv_cache_tokens = 2048;
     config.loss.beta = 0.04;
     config.data.train_file = (root_.path() / "rl.json").string();
