@@ -1,12 +1,25 @@
 #include "trainer/score.h"
 
+#include "core/error.h"
 #include "launch/runtime/asked_model.h"
 #include "launch/runtime/jobs.h"
 
 namespace ferro {
+namespace {
+
+void check_ids(const std::vector<std::vector<std::int32_t>>& answers, std::int64_t vocab_size) {
+  for (const auto& ids : answers)
+    for (const std::int32_t id : ids)
+      if (id < 0 || id >= vocab_size)
+        fail(ErrorCode::kUsage, "--ids: {} is no token of this model, whose vocabulary has {}", id,
+             vocab_size);
+}
+
+}  // namespace
 
 std::vector<Answer> score_given(const ScoreRequestOnTexts& request) {
   const AskedModel asked(request.asking);
+  check_ids(request.ids, asked.model().config.text.vocab_size);
   const auto prompt = asked.prompts().build(request.row);
   std::vector<std::vector<std::int32_t>> given;
   for (const std::string& response : request.responses)
