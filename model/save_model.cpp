@@ -41,17 +41,28 @@ class StagedFolder {
 
   const fs::path& path() const { return staged_; }
 
-  /// Takes the target's place in one step; what was there before goes away with the staged name.
+  /// Takes the target's place in one step; what was there before goes away with the staged name. File systems
+  /// that cannot exchange two names do it in two steps.
   void publish() {
     sync_folder(staged_);
-    const unsigned flags = fs::exists(target_) ? RENAME_EXCHANGE : RENAME_NOREPLACE;
-    if (::renameat2(AT_FDCWD, staged_.c_str(), AT_FDCWD, target_.c_str(), flags) != 0)
-      fail(ErrorCode::kIo, "{}: cannot rename {} to it: {}", target_.string(), staged_.string(),
-           std::strerror(errno));
+    const bool exists = fs::exists(target_);
+    const unsigned flags = exists ? RENAME_EXCHANGE : RENAME_NOREPLACE;
+    if (::renameat2(AT_FDCWD, staged_.c_str(), AT_FDCWD, target_.c_str(), flags) != 0) {
+      if (errno != EINVAL && errno != ENOSYS && errno != EXDEV) fail_rename(staged_, target_);
+      if (exists) rename(target_, fs::path(target_.string() + ".old"));
+      rename(staged_, target_);
+      if (exists) fs::remove_all(target_.string() + ".old");
+    }
     sync_folder(target_.parent_path().empty() ? fs::path(".") : target_.parent_path());
   }
 
  private:
+  [[noreturn]] static void fail_rename(const fs::path& from, const fs::path& to) {
+    fail(ErrorCode::kIo, "{}: cannot rename {} to it: {}", to.string(), from.string(), std::strerror(errno));
+  }
+  static void rename(const fs::path& from, const fs::path& to) {
+    if (::rename(from.c_str(), to.c_str()) != 0) fail_rename(from, to);
+  }
   fs::path target_, staged_;
 };
 
