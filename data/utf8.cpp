@@ -1,9 +1,11 @@
 #include "data/utf8.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <memory>
 
 #include <simdjson.h>
@@ -75,6 +77,46 @@ void append_character(std::string& text, char32_t character) {
   text.append(reinterpret_cast<const char*>(bytes.data()), static_cast<std::size_t>(length));
 }
 
+struct CharacterRange {
+  char32_t first, last;
+};
+
+// Marks and other characters with a part in normalisation that came after Unicode 9, whose tables the
+// reference tokenizer normalises with: to it they are characters like any other (compared over all code
+// points).
+constexpr CharacterRange kNewerMarks[] = {
+    {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xC3C, 0xC3C},
+    {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},   {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},
+    {0xA82C, 0xA82C},   {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50},
+    {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E}, {0x11839, 0x1183A},
+    {0x11930, 0x11930}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34},
+    {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97},
+    {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE},
+    {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}};
+
+bool is_newer_mark(char32_t character) {
+  if (character < kNewerMarks[0].first) return false;
+  const auto* after =
+      std::upper_bound(std::begin(kNewerMarks), std::end(kNewerMarks), character,
+                       [](char32_t c, const CharacterRange& range) { return c < range.first; });
+  return character <= (after - 1)->last;
+}
+
+void append_nfc(std::string& out, std::string_view text) {
+  if (is_ascii(text)) {
+    out += text;
+    return;
+  }
+  utf8proc_uint8_t* result = nullptr;
+  const utf8proc_ssize_t length = utf8proc_map(
+      reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+      &result, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  if (length < 0)
+    fail(ErrorCode::kInternal, "NFC of {} bytes failed: {}", text.size(), utf8proc_errmsg(length));
+  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(result, &std::free);
+  out.append(reinterpret_cast<const char*>(result), static_cast<std::size_t>(length));
+}
+
 constexpr std::size_t kAlphabetEnd = 256 + 256;
 
 struct Alphabet {
@@ -130,14 +172,19 @@ std::size_t incomplete_utf8_tail(std::string_view bytes) {
 
 std::string to_nfc(std::string_view text) {
   if (is_ascii(text)) return std::string(text);
-  utf8proc_uint8_t* result = nullptr;
-  const utf8proc_ssize_t length = utf8proc_map(
-      reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-      &result, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  if (length < 0)
-    fail(ErrorCode::kInternal, "NFC of {} bytes failed: {}", text.size(), utf8proc_errmsg(length));
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(result, &std::free);
-  return std::string(reinterpret_cast<const char*>(result), static_cast<std::size_t>(length));
+  std::string out;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t length = step_at(text, i).length;
+    if (length > 1 && is_newer_mark(*character_at(text, i))) {
+      append_nfc(out, text.substr(begin, i - begin));
+      out += text.substr(i, length);
+      begin = i + length;
+    }
+    i += length;
+  }
+  append_nfc(out, text.substr(begin));
+  return out;
 }
 
 bool is_unicode_space(char32_t c) {

@@ -16,7 +16,7 @@ std::string replace_invalid_utf8(std::string_view bytes);
 /// How many bytes at the end are the beginning of a character that more bytes could complete: 0 to 3.
 std::size_t incomplete_utf8_tail(std::string_view bytes);
 
-/// Normalisation form C. REQUIRES valid UTF-8.
+/// Normalisation form C by Unicode 9, as the reference tokenizer has it. REQUIRES valid UTF-8.
 std::string to_nfc(std::string_view text);
 
 /// Unicode's White_Space.

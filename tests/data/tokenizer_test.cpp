@@ -251,6 +251,16 @@ TEST_CASE("vocab.json and merges.txt with added_tokens.json") {
   CHECK_THROWS_WITH(Tokenizer::load(folder.path()), Catch::Contains("merges.txt"));
 }
 
+TEST_CASE("normalisation composes and reorders, newer marks apart") {
+  CHECK(to_nfc("plain") == "plain");
+  CHECK(to_nfc("e\xCC\x81") == "\xC3\xA9");
+  CHECK(to_nfc("a\xCC\x81\xCC\xA3") == "\xE1\xBA\xA1\xCC\x81");  // U+0323 goes below, and first.
+  // U+1DFA (Unicode 14) would go before U+0301; by Unicode 9 it ends the sequence.
+  CHECK(to_nfc("m\xCC\x81\xE1\xB7\xBA") == "\xE1\xB8\xBF\xE1\xB7\xBA");
+  CHECK(to_nfc("q\xCC\x81\xE1\xB7\xBA") == "q\xCC\x81\xE1\xB7\xBA");
+  CHECK(to_nfc(std::string_view("\0e\xCC\x81", 4)) == std::string("\0\xC3\xA9", 3));
+}
+
 TEST_CASE("the byte alphabet is a bijection") {
   std::string all;
   for (int byte = 0; byte < 256; ++byte) all.push_back(static_cast<char>(byte));
