@@ -15,8 +15,13 @@ namespace {
 using nlohmann::json;
 
 constexpr std::uint64_t kMaxConfigBytes = 1 << 24;
-constexpr std::int64_t kMaxExtent = std::int64_t{1}
-                                    << 24;  // Any one size; keeps every product within 64 bits.
+// Bounds of what a file may ask for: far above any real model, and every product of sizes stays within 64
+// bits.
+constexpr std::int64_t kMaxExtent = std::int64_t{1} << 24;
+constexpr std::int64_t kMaxWidth = 1 << 20;
+constexpr std::int64_t kMaxBlocks = 4096;
+constexpr std::int64_t kMaxPatchExtent = 256;
+constexpr std::int64_t kMaxMerge = 16;
 
 /// One object of config.json; messages name the file and the key's path.
 class ConfigReader {
@@ -31,12 +36,14 @@ class ConfigReader {
 
   ConfigReader child(const char* key) const { return ConfigReader(value(key), file_, prefix_ + key + "."); }
 
-  std::int64_t extent(const char* key) const {
+  std::int64_t extent(const char* key, std::int64_t max) const {
     const std::int64_t number = integer(value(key), key);
-    if (number < 1 || number > kMaxExtent) bad(key, fmt::format("{} is not in [1, {}]", number, kMaxExtent));
+    if (number < 1 || number > max) bad(key, fmt::format("{} is not in [1, {}]", number, max));
     return number;
   }
-  std::int64_t extent(const char* key, std::int64_t absent) const { return has(key) ? extent(key) : absent; }
+  std::int64_t extent_or(const char* key, std::int64_t absent, std::int64_t max) const {
+    return has(key) ? extent(key, max) : absent;
+  }
 
   double number(const char* key, double absent) const {
     if (!has(key)) return absent;
@@ -102,16 +109,17 @@ class ConfigReader {
 // what equals them.
 VisionConfig read_vision(const ConfigReader& reader) {
   VisionConfig vision;
-  vision.depth = reader.extent("depth", 32);
-  vision.hidden_size = reader.extent("hidden_size", 3584);
-  vision.intermediate_size = reader.extent("intermediate_size", 3420);
-  vision.num_heads = reader.extent("num_heads", 16);
-  vision.in_channels = reader.extent(reader.has("in_channels") ? "in_channels" : "in_chans", 3);
-  vision.patch_size = reader.extent("patch_size", 14);
-  vision.temporal_patch_size = reader.extent("temporal_patch_size", 2);
-  vision.spatial_merge_size = reader.extent("spatial_merge_size", 2);
-  vision.out_hidden_size = reader.extent("out_hidden_size", 3584);
-  vision.window_size = reader.extent("window_size", 112);
+  vision.depth = reader.extent_or("depth", 32, kMaxBlocks);
+  vision.hidden_size = reader.extent_or("hidden_size", 3584, kMaxWidth);
+  vision.intermediate_size = reader.extent_or("intermediate_size", 3420, kMaxWidth);
+  vision.num_heads = reader.extent_or("num_heads", 16, kMaxWidth);
+  vision.in_channels =
+      reader.extent_or(reader.has("in_channels") ? "in_channels" : "in_chans", 3, kMaxPatchExtent);
+  vision.patch_size = reader.extent_or("patch_size", 14, kMaxPatchExtent);
+  vision.temporal_patch_size = reader.extent_or("temporal_patch_size", 2, kMaxPatchExtent);
+  vision.spatial_merge_size = reader.extent_or("spatial_merge_size", 2, kMaxMerge);
+  vision.out_hidden_size = reader.extent_or("out_hidden_size", 3584, kMaxWidth);
+  vision.window_size = reader.extent_or("window_size", 112, kMaxExtent);
   vision.tokens_per_second = reader.number("tokens_per_second", 4.0);
   if (reader.has("fullatt_block_indexes"))
     vision.fullatt_block_indexes = reader.integers("fullatt_block_indexes");
@@ -149,13 +157,13 @@ std::vector<std::int64_t> read_mrope_section(const ConfigReader& reader, std::in
 
 TextConfig read_text(const ConfigReader& reader) {
   TextConfig text;
-  text.vocab_size = reader.extent("vocab_size");
-  text.hidden_size = reader.extent("hidden_size");
-  text.intermediate_size = reader.extent("intermediate_size");
-  text.num_hidden_layers = reader.extent("num_hidden_layers");
-  text.num_attention_heads = reader.extent("num_attention_heads");
-  text.num_key_value_heads = reader.extent("num_key_value_heads");
-  text.max_position_embeddings = reader.extent("max_position_embeddings", 32768);
+  text.vocab_size = reader.extent("vocab_size", kMaxExtent);
+  text.hidden_size = reader.extent("hidden_size", kMaxWidth);
+  text.intermediate_size = reader.extent("intermediate_size", kMaxWidth);
+  text.num_hidden_layers = reader.extent("num_hidden_layers", kMaxBlocks);
+  text.num_attention_heads = reader.extent("num_attention_heads", kMaxWidth);
+  text.num_key_value_heads = reader.extent("num_key_value_heads", kMaxWidth);
+  text.max_position_embeddings = reader.extent_or("max_position_embeddings", 32768, kMaxExtent);
   text.rms_norm_eps = reader.number("rms_norm_eps", 1e-5);
   if (text.hidden_size % text.num_attention_heads != 0 || text.head_dim() % 2 != 0)
     reader.bad("num_attention_heads", fmt::format("{} heads do not split {} into even widths",

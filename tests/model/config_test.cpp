@@ -102,6 +102,10 @@ TEST_CASE("each broken config.json is refused, naming file, key and value") {
   refused([](json& root) { root["text_config"]["num_hidden_layers"] = -3; }, {"num_hidden_layers", "-3"});
   refused([](json& root) { root["text_config"]["hidden_size"] = 18446744073709551615u; },
           {"hidden_size", "too large"});
+  refused([](json& root) { root["text_config"]["num_hidden_layers"] = 1 << 24; },
+          {"num_hidden_layers", "16777216"});
+  refused([](json& root) { root["vision_config"]["spatial_merge_size"] = 1 << 20; },
+          {"spatial_merge_size", "1048576"});
   refused([](json& root) { root["text_config"]["num_attention_heads"] = 3; },
           {"num_attention_heads", "3", "40"});
   refused([](json& root) { root["text_config"]["num_key_value_heads"] = 3; },

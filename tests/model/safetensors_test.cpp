@@ -1,6 +1,7 @@
 #include "model/safetensors.h"
 
 #include <cstring>
+#include <fstream>
 
 #include <catch2/catch.hpp>
 
@@ -156,6 +157,31 @@ TEST_CASE("every cut of a valid file is refused") {
     write_file_atomically(path, std::string_view(whole).substr(0, length));
     CHECK_THROWS_AS(SafetensorsFile(path), Error);
   }
+}
+
+TEST_CASE("any one byte of a header changed gives a readable file or an error of ours, never anything else") {
+  const ScratchFolder scratch;
+  const auto path = scratch / "x.safetensors";
+  write_safetensors(path, {{"a", {3}}, {"b", {2, 2}}}, at::kFloat, [](const std::string& name) {
+    return name == "a" ? at::ones({3}) : at::ones({2, 2});
+  });
+  const std::string whole = read_file(path);
+  std::size_t refusals = 0;
+  for (std::size_t i = 0; i + 28 < whole.size(); ++i) {  // The last 28 bytes are the seven floats.
+    for (const char byte : {'\0', '9', '"', '{', ']', '\x7f', '\xff'}) {
+      std::string changed = whole;
+      changed[i] = byte;
+      std::ofstream(path, std::ios::binary) << changed;
+      try {
+        const SafetensorsFile file(path);
+        for (const auto& [name, entry] : file.entries()) CHECK(file.tensor(name).numel() <= 4);
+      } catch (const Error& error) {
+        CHECK(error.code() == ErrorCode::kData);
+        ++refusals;
+      }
+    }
+  }
+  CHECK(refusals > whole.size());
 }
 
 TEST_CASE("a write that fails leaves neither file nor temporary") {
