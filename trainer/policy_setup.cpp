@@ -76,7 +76,8 @@ PromptSource::PromptSource(const fs::path& model_folder, const ModelConfig& conf
                                                prompt_options_of(data))) {}
 
 void check_apart(const fs::path& output_dir, const fs::path& model_folder) {
-  const fs::path out = fs::weakly_canonical(output_dir), model = fs::weakly_canonical(model_folder);
+  const fs::path out = fs::weakly_canonical(fs::absolute(output_dir)),
+                 model = fs::weakly_canonical(fs::absolute(model_folder));
   const auto [at, rest] = std::mismatch(out.begin(), out.end(), model.begin(), model.end());
   if (at == out.end())
     fail(ErrorCode::kConfig,
