@@ -18,8 +18,10 @@ struct AugmentConfig {
     v.field("enabled", enabled, "Augment training images (never those of evaluation).");
     v.field("flip_probability", flip_probability, {.min = 0.0, .max = 1.0}, "Chance of a horizontal flip.");
     v.field("max_shift", max_shift, {.min = 0.0, .max = 0.5}, "Largest shift as a share of the side.");
-    v.field("max_brightness", max_brightness, {.min = 0.0, .max = 1.0}, "Largest brightness change as a share of full scale.");
-    v.field("max_contrast", max_contrast, {.min = 0.0, .max = 1.0}, "Contrast factor is drawn from 1 +- this.");
+    v.field("max_brightness", max_brightness, {.min = 0.0, .max = 1.0},
+            "Largest brightness change as a share of full scale.");
+    v.field("max_contrast", max_contrast, {.min = 0.0, .max = 1.0},
+            "Contrast factor is drawn from 1 +- this.");
   }
 };
 

@@ -12,7 +12,8 @@ struct DataCursor {
   bool operator==(const DataCursor&) const = default;
 };
 
-/// The order of rows as a pure function: a keyed permutation of [0, num_rows) per epoch (or file order). Thread-compatible.
+/// The order of rows as a pure function: a keyed permutation of [0, num_rows) per epoch (or file order).
+/// Thread-compatible.
 class DataOrder {
  public:
   DataOrder(std::int64_t num_rows, std::uint64_t seed, bool shuffle, DataCursor cursor = {});

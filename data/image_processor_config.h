@@ -14,11 +14,15 @@ struct ImageProcessorConfig {
   std::array<double, 3> image_mean{0.48145466, 0.4578275, 0.40821073};
   std::array<double, 3> image_std{0.26862954, 0.26130258, 0.27577711};
   double rescale_factor = 1.0 / 255.0;
-  std::int32_t forced_size = 0;        ///< > 0: every image is first resized to this square (the published run: 224).
-  bool standardize = false;            ///< ferro's own key: after resizing, each image to mean 0 and variance 1 (small grey faces).
-  std::int64_t max_decoded_pixels = 1 << 26;  ///< Larger dimensions in an image's header are refused before decoding.
+  std::int32_t forced_size =
+      0;  ///< > 0: every image is first resized to this square (the published run: 224).
+  bool standardize =
+      false;  ///< ferro's own key: after resizing, each image to mean 0 and variance 1 (small grey faces).
+  std::int64_t max_decoded_pixels =
+      1 << 26;  ///< Larger dimensions in an image's header are refused before decoding.
 
-  /// Error{kIo}, Error{kData}. Absent keys keep the defaults; both `min_pixels`/`max_pixels` and `size` are read.
+  /// Error{kIo}, Error{kData}. Absent keys keep the defaults; both `min_pixels`/`max_pixels` and `size` are
+  /// read.
   static ImageProcessorConfig load(const std::filesystem::path& preprocessor_config_json);
   void save(const std::filesystem::path& preprocessor_config_json) const;
 };

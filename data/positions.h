@@ -30,7 +30,8 @@ struct MropePositions {
 /// M-RoPE position ids of one unpadded sequence. `media` in the order of their placeholder runs. Source: the
 /// Qwen2.5-VL model code (get_rope_index); golden: forward/rope_index.json.
 /// Error{kData} when runs of placeholder tokens do not match the grids.
-MropePositions mrope_positions(std::span<const std::int32_t> ids, std::span<const std::shared_ptr<const ImageInput>> media,
+MropePositions mrope_positions(std::span<const std::int32_t> ids,
+                               std::span<const std::shared_ptr<const ImageInput>> media,
                                const VisionTokens& tokens, PositionRule rule = PositionRule::kHub);
 
 }  // namespace ferro

@@ -11,7 +11,8 @@
 
 namespace ferro {
 
-/// How a question becomes messages. Cold start and RL of the published run differ here: a named setting, not a habit.
+/// How a question becomes messages. Cold start and RL of the published run differ here: a named setting, not
+/// a habit.
 enum class SystemPrompt {
   kDefault,  ///< No system message: the template's default text appears (published RL and evaluation).
   kEmpty,    ///< A system message with empty text (published cold start).
@@ -20,13 +21,15 @@ enum class SystemPrompt {
 
 struct PromptOptions {
   SystemPrompt system_prompt = SystemPrompt::kDefault;
-  std::string question_override;         ///< Not empty: asked instead of the row's question (the tiny model's short prompt).
-  std::int64_t max_prompt_length = 4096; ///< Longer prompts are refused (Error{kData}), never cut: a cut can lose image tokens.
+  std::string
+      question_override;  ///< Not empty: asked instead of the row's question (the tiny model's short prompt).
+  std::int64_t max_prompt_length =
+      4096;  ///< Longer prompts are refused (Error{kData}), never cut: a cut can lose image tokens.
   PositionRule position_rule = PositionRule::kHub;
 };
 
-/// Row -> Prompt: messages, template, ids, placeholders expanded to the image's merged patches, positions. Thread-safe if
-/// the loader is. The tokenizer and loader must outlive it.
+/// Row -> Prompt: messages, template, ids, placeholders expanded to the image's merged patches, positions.
+/// Thread-safe if the loader is. The tokenizer and loader must outlive it.
 class PromptBuilder {
  public:
   PromptBuilder(const Tokenizer& tokenizer, ImageLoader& images, VisionTokens tokens, PromptOptions options);
@@ -34,7 +37,8 @@ class PromptBuilder {
   /// Error{kData} naming the row: image unreadable, prompt too long.
   std::shared_ptr<const Prompt> build(const Row& row, const AugmentKey* augment = nullptr) const;
   /// From a rendered text and its images, in order.
-  std::shared_ptr<const Prompt> build(const std::string& rendered, std::vector<std::shared_ptr<const ImageInput>> images) const;
+  std::shared_ptr<const Prompt> build(const std::string& rendered,
+                                      std::vector<std::shared_ptr<const ImageInput>> images) const;
   /// Ids of an answer's text with the end-of-turn token after it.
   std::vector<std::int32_t> encode_answer(const std::string& text) const;
   const VisionTokens& vision_tokens() const { return tokens_; }

@@ -15,7 +15,7 @@ struct VisionConfig {
   std::int64_t out_hidden_size = 3584, window_size = 112;
   std::vector<std::int64_t> fullatt_block_indexes{7, 15, 23, 31};
   double tokens_per_second = 2.0;
-  double rms_norm_eps = 1e-6;   ///< Always 1e-6 in this architecture.
+  double rms_norm_eps = 1e-6;  ///< Always 1e-6 in this architecture.
   double rope_theta = 10000.0;
   std::int64_t patch_values() const { return in_channels * temporal_patch_size * patch_size * patch_size; }
   std::int64_t head_dim() const { return hidden_size / num_heads; }
@@ -29,18 +29,21 @@ struct TextConfig {
   std::int64_t head_dim() const { return hidden_size / num_attention_heads; }
 };
 
-/// config.json of Qwen2.5-VL, read from either layout (flat as on the hub, nested as transformers 5 writes it). The text model's
-/// shape must be in the file; keys of the vision part that are absent have the defaults of transformers' configuration class.
+/// config.json of Qwen2.5-VL, read from either layout (flat as on the hub, nested as transformers 5 writes
+/// it). The text model's shape must be in the file; keys of the vision part that are absent have the defaults
+/// of transformers' configuration class.
 struct ModelConfig {
   VisionConfig vision;
   TextConfig text;
   bool tie_word_embeddings = false;
-  std::int32_t image_token_id = 151655, video_token_id = 151656, vision_start_token_id = 151652, vision_end_token_id = 151653;
+  std::int32_t image_token_id = 151655, video_token_id = 151656, vision_start_token_id = 151652,
+               vision_end_token_id = 151653;
   std::int32_t bos_token_id = 151643, eos_token_id = 151645, pad_token_id = 151643;  ///< -1: none.
 
   /// Error{kIo} missing; Error{kData} not JSON, another architecture, inconsistent shapes (named).
   static ModelConfig load(const std::filesystem::path& config_json);
-  /// Nested, as transformers 5 reads and writes it; `dtype` names the weights' ("float32", "bfloat16"). Atomic. Error{kIo}.
+  /// Nested, as transformers 5 reads and writes it; `dtype` names the weights' ("float32", "bfloat16").
+  /// Atomic. Error{kIo}.
   void save(const std::filesystem::path& config_json, const std::string& dtype = "float32") const;
   /// generation_config.json: the special ids. Atomic. Error{kIo}.
   void save_generation_config(const std::filesystem::path& generation_config_json) const;

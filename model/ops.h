@@ -8,10 +8,11 @@
 
 namespace ferro {
 
-// The operations a block is made of. fp32. Differentiable in their tensor arguments; gradients of Params are added to
-// Param::grad in place during backward. On the CPU each is a row kernel of ours whose row results have the same bits
-// whatever other rows are computed with it, at any thread count; on CUDA they are composed of ATen operations.
-// Shapes: N rows, D width, H heads, K key/value heads, E head dim, F inner width, V vocabulary.
+// The operations a block is made of. fp32. Differentiable in their tensor arguments; gradients of Params are
+// added to Param::grad in place during backward. On the CPU each is a row kernel of ours whose row results
+// have the same bits whatever other rows are computed with it, at any thread count; on CUDA they are composed
+// of ATen operations. Shapes: N rows, D width, H heads, K key/value heads, E head dim, F inner width, V
+// vocabulary.
 
 /// x_NI -> [N, out].
 at::Tensor linear(const at::Tensor& x, const LinearWeights& w);
@@ -25,12 +26,13 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 /// Exact GELU (erf).
 at::Tensor gelu(const at::Tensor& x);
 
-/// Rotates pairs (i, i + E/2) of each head: x_NHE with cos_NE, sin_NE (full width E, second half repeats the first).
+/// Rotates pairs (i, i + E/2) of each head: x_NHE with cos_NE, sin_NE (full width E, second half repeats the
+/// first).
 at::Tensor rotary(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 
-/// Queries [query_begin, query_end) see the keys [prefix_begin, prefix_end), then [key_begin, key_end). Causal: the last query sees
-/// all own keys, the one before it one less, and so on. Rows index q and k/v buffers; training and prefill use the same rows
-/// for both, decoding has k/v in the cache.
+/// Queries [query_begin, query_end) see the keys [prefix_begin, prefix_end), then [key_begin, key_end).
+/// Causal: the last query sees all own keys, the one before it one less, and so on. Rows index q and k/v
+/// buffers; training and prefill use the same rows for both, decoding has k/v in the cache.
 struct AttentionSpan {
   std::int32_t query_begin = 0, query_end = 0;
   std::int32_t prefix_begin = 0, prefix_end = 0;
@@ -41,10 +43,12 @@ struct AttentionPlan {
   bool causal = true;
 };
 
-/// softmax(q k^T / sqrt(E)) v over each query's keys; grouped queries (H a multiple of K). q_NHE, k_RKE, v_RKE -> [N, H, E].
-/// The softmax walks the logical key index of the sequence (prefix first) in tiles of constant size, so a row's bits depend on
-/// its own keys only. Backward adds key and value gradients over all queries that share them.
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlan& plan);
+/// softmax(q k^T / sqrt(E)) v over each query's keys; grouped queries (H a multiple of K). q_NHE, k_RKE,
+/// v_RKE -> [N, H, E]. The softmax walks the logical key index of the sequence (prefix first) in tiles of
+/// constant size, so a row's bits depend on its own keys only. Backward adds key and value gradients over all
+/// queries that share them.
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     const AttentionPlan& plan);
 
 /// Rows of the embedding matrix: ids [N] -> [N, D]. Not differentiable in autograd; see embedding_backward.
 at::Tensor embedding(std::span<const std::int32_t> ids, const LinearWeights& table);
@@ -52,16 +56,19 @@ at::Tensor embedding(std::span<const std::int32_t> ids, const LinearWeights& tab
 void embedding_backward(std::span<const std::int32_t> ids, const at::Tensor& grad, const LinearWeights& table,
                         std::span<const std::uint8_t> skip);
 
-/// Gradients of a linear layer without autograd: adds to w's grads, returns dL/dx (undefined when !need_input).
-at::Tensor linear_backward(const at::Tensor& x, const at::Tensor& grad_y, const LinearWeights& w, bool need_input);
+/// Gradients of a linear layer without autograd: adds to w's grads, returns dL/dx (undefined when
+/// !need_input).
+at::Tensor linear_backward(const at::Tensor& x, const at::Tensor& grad_y, const LinearWeights& w,
+                           bool need_input);
 
-/// The one definition of a token's log-prob: log softmax of row / temperature with banned ids at -inf. logits_NV fp32 is
-/// turned in place into softmax probabilities. Per row: log-prob of `token`, entropy (nats) of the distribution.
+/// The one definition of a token's log-prob: log softmax of row / temperature with banned ids at -inf.
+/// logits_NV fp32 is turned in place into softmax probabilities. Per row: log-prob of `token`, entropy (nats)
+/// of the distribution.
 struct TokenLogprob {
   float logprob = 0;
   float entropy = 0;
 };
-std::vector<TokenLogprob> token_logprobs(at::Tensor& logits, std::span<const std::int32_t> tokens, double temperature,
-                                         std::span<const std::int32_t> banned_ids);
+std::vector<TokenLogprob> token_logprobs(at::Tensor& logits, std::span<const std::int32_t> tokens,
+                                         double temperature, std::span<const std::int32_t> banned_ids);
 
 }  // namespace ferro

@@ -12,8 +12,9 @@
 
 namespace ferro {
 
-/// A memory-mapped .safetensors file. The header is checked as the format asks: at most 100 MB, offsets contiguous and within the
-/// file, no overlap, no duplicate names, sizes equal to shape times dtype. Error{kData} naming file and tensor, Error{kIo}.
+/// A memory-mapped .safetensors file. The header is checked as the format asks: at most 100 MB, offsets
+/// contiguous and within the file, no overlap, no duplicate names, sizes equal to shape times dtype.
+/// Error{kData} naming file and tensor, Error{kIo}.
 class SafetensorsFile {
  public:
   struct Entry {
@@ -32,13 +33,14 @@ class SafetensorsFile {
   std::shared_ptr<Mapping> mapping_;
 };
 
-/// Writes tensors in the given order, streaming; atomic (temporary, fsync, rename). Returns the file's SHA-256.
+/// Writes tensors in the given order, streaming; atomic (temporary, fsync, rename). Returns the file's
+/// SHA-256.
 struct NamedShape {
   std::string name;
   std::vector<std::int64_t> shape;
 };
-std::string write_safetensors(const std::filesystem::path& path, const std::vector<NamedShape>& tensors, at::ScalarType dtype,
-                              const std::function<at::Tensor(const std::string&)>& get,
+std::string write_safetensors(const std::filesystem::path& path, const std::vector<NamedShape>& tensors,
+                              at::ScalarType dtype, const std::function<at::Tensor(const std::string&)>& get,
                               const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
 }  // namespace ferro

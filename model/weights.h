@@ -2,13 +2,14 @@
 
 #include <vector>
 
-#include "model/aten.h"
 #include "model/arena.h"
+#include "model/aten.h"
 
 namespace ferro {
 
-/// A weight and where its gradient is added. `grad` undefined: frozen, or no training. Both are views into flat buffers.
-/// Gradients do not travel through autograd: the backward of an operation adds them to `grad` in place.
+/// A weight and where its gradient is added. `grad` undefined: frozen, or no training. Both are views into
+/// flat buffers. Gradients do not travel through autograd: the backward of an operation adds them to `grad`
+/// in place.
 struct Param {
   at::Tensor value;
   at::Tensor grad;
@@ -42,7 +43,8 @@ struct DecoderBlockWeights {
   LinearWeights q, k, v, o;
   GatedMlpWeights mlp;
 };
-/// The whole model as views. With tied embeddings `head` is the embedding's matrix, and both gradients add there.
+/// The whole model as views. With tied embeddings `head` is the embedding's matrix, and both gradients add
+/// there.
 struct ModelWeights {
   PatchEmbedWeights patch_embed;
   std::vector<VisionBlockWeights> vision_blocks;
@@ -64,7 +66,8 @@ struct ParameterArena {
   /// One parameter in file layout, a fresh contiguous fp32 tensor of `shape`.
   at::Tensor export_parameter(const std::string& name) const;
   at::Tensor export_gradient(const std::string& name) const;
-  /// Copies a tensor in file layout (any float dtype) into the arena. Error{kData} on a wrong shape, naming it.
+  /// Copies a tensor in file layout (any float dtype) into the arena. Error{kData} on a wrong shape, naming
+  /// it.
   void import_parameter(const std::string& name, const at::Tensor& value);
 };
 

@@ -7,8 +7,9 @@
 
 namespace ferro {
 
-/// Collectives over one group of ranks. Every rank calls the same operations in the same order. Passed in by constructor; there is
-/// no process-wide instance. Buffers are contiguous; sums are in rank order (same bits on every rank and every run).
+/// Collectives over one group of ranks. Every rank calls the same operations in the same order. Passed in by
+/// constructor; there is no process-wide instance. Buffers are contiguous; sums are in rank order (same bits
+/// on every rank and every run).
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -20,7 +21,8 @@ class Communicator {
   virtual void barrier() = 0;
 };
 
-/// `world_size` ranks inside one process, one thread each. Element i is rank i's. A world of one costs nothing.
+/// `world_size` ranks inside one process, one thread each. Element i is rank i's. A world of one costs
+/// nothing.
 std::vector<std::unique_ptr<Communicator>> make_thread_communicators(int world_size);
 
 }  // namespace ferro
