@@ -30,8 +30,9 @@ Model load_model(const std::filesystem::path& folder, bool with_gradients, bool 
 std::string save_model(const Model& model, const std::filesystem::path& folder,
                        const std::filesystem::path& source_folder, at::ScalarType dtype = at::kFloat);
 
-/// Fresh weights: normal with std 1/sqrt(fan_in) for matrices, zero biases, unit norms; keyed by (seed,
-/// parameter name).
+/// Fresh weights, keyed by (seed, parameter name): zero biases, unit norms, matrices normal with standard
+/// deviation 1/sqrt(fan_in); half of that for the embedding, and 1/sqrt(2 * depth) of it where a block writes
+/// to the residual stream.
 void initialise(ParameterArena& arena, const ModelConfig& config, std::uint64_t seed);
 
 /// Architectures that `ferro model init --preset` knows: "tiny". Special ids are the last of the vocabulary,
