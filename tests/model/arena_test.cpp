@@ -126,13 +126,21 @@ TEST_CASE("initial weights depend on seed and name only, not on layout or other 
   CHECK_FALSE(panels.arena.weights.equal(other.arena.weights));
 }
 
-TEST_CASE("matrices start with deviation 1/sqrt(fan in), biases at zero, norms at one") {
+TEST_CASE(
+    "matrices start with deviation 1/sqrt(fan in), embedding and residual writers smaller, biases at zero, "
+    "norms at one") {
   const ModelConfig config = preset_config("tiny", 600);
   ParameterArena arena = ParameterArena::allocate(config, true, false);
   initialise(arena, config, 11);
-  // [600, 128]: 76,800 draws, so the sample deviation is within 4 / sqrt(2 * 76800) = 1.1 % of 1/sqrt(128).
+  // [600, 128]: 76,800 draws, so the sample deviation is within 4 / sqrt(2 * 76800) = 1.1 % of 0.5/sqrt(128).
   const at::Tensor embedding = arena.export_parameter("model.embed_tokens.weight");
-  CHECK(embedding.std().item<double>() == Approx(1.0 / std::sqrt(128.0)).epsilon(0.011));
+  CHECK(embedding.std().item<double>() == Approx(0.5 / std::sqrt(128.0)).epsilon(0.011));
+  // [128, 384] each: 49,152 draws, 4 / sqrt(2 * 49152) = 1.3 %.
+  const at::Tensor gate = arena.export_parameter("model.layers.0.mlp.gate_proj.weight");
+  CHECK(gate.std().item<double>() == Approx(1.0 / std::sqrt(128.0)).epsilon(0.013));
+  const at::Tensor down = arena.export_parameter("model.layers.0.mlp.down_proj.weight");
+  const double depth = static_cast<double>(config.text.num_hidden_layers);
+  CHECK(down.std().item<double>() == Approx(1.0 / std::sqrt(384.0 * 2.0 * depth)).epsilon(0.013));
   CHECK(arena.export_parameter("visual.blocks.0.attn.qkv.bias").count_nonzero().item<std::int64_t>() == 0);
   CHECK(arena.export_parameter("model.norm.weight").eq(1).all().item<bool>());
 }
