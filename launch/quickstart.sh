@@ -8,7 +8,7 @@ export LC_ALL=C
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seed=${1:-1}
 run=runs/quickstart
-labels=1000 reasoning=3000 rl=8000 held_out=2000
+labels=4000 reasoning=1000 rl=12000 held_out=2000
 ferro=build/release/bin/ferro
 times=()
 
@@ -32,9 +32,9 @@ faces() {
 }
 
 draw_faces() {
-  faces labels "$labels" 0 500
-  faces reasoning "$reasoning" 1000 1500
-  faces rl "$rl" 4000 4000
+  faces labels "$labels" 0 2000
+  faces reasoning "$reasoning" 3000 800
+  faces rl "$rl" 6000 9000
   faces held_out "$held_out" 100000 1000
 }
 
