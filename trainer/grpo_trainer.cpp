@@ -251,10 +251,12 @@ void GrpoTrainer::train_on(Generation& generation, std::int64_t step, std::int64
   metrics.set("epoch", generation.epochs_done);
   metrics.set("num_tokens", static_cast<double>(tokens_seen_));
   metrics.set("weights/version", static_cast<double>(updater_.steps_done()));
-  const auto reward = generation.rollouts.metrics.find("reward");
-  recorder_.step_done(step, fmt::format("reward {:.3f} | loss {:.4f} | grad {:.2f}",
-                                        reward == generation.rollouts.metrics.end() ? 0.0 : reward->second,
-                                        reduced.loss, reduced.gradient_norm));
+  const auto fact = [&](const char* name) {
+    const auto at = generation.rollouts.metrics.find(name);
+    return at == generation.rollouts.metrics.end() ? 0.0 : at->second;
+  };
+  recorder_.step_done(step, fmt::format("reward {:.3f} | length {:.1f} | grad {:.2f}", fact("reward"),
+                                        fact("completions/mean_length"), reduced.gradient_norm));
 }
 
 void GrpoTrainer::write_rollouts(const Generation& generation, std::int64_t step) {
