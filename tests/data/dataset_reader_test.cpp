@@ -53,6 +53,15 @@ TEST_CASE("an array and JSON lines of the same rows read alike") {
   }
 }
 
+TEST_CASE("brackets, commas and escaped quotes inside strings are text") {
+  const Bench bench;
+  const Dataset got =
+      bench.read(R"([{"image_path": "a.png", "problem": "\"}],[\\", "solution": "]"},)" + kGood + "]");
+  REQUIRE(got.rows.size() == 2);
+  CHECK(got.rows[0].question == "\"}],[\\");
+  CHECK(got.rows[0].solution == "]");
+}
+
 TEST_CASE("the three kinds fill their fields") {
   const Bench bench;
   const Dataset sft =

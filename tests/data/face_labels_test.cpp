@@ -169,6 +169,15 @@ TEST_CASE("faces that cannot be used are set aside with a reason") {
   CHECK(report.splits.at("train").rows == 1);
 }
 
+TEST_CASE("an absolute path in a CSV is no path under the image root") {
+  Bench bench;
+  const std::string absolute = (bench.folder.path() / "a.png").string();
+  bench.folder.write("labels.csv", "path,label\n" + absolute + ",fear\nb.png,fear\n");
+  const FaceLabelsReport report = write_face_labels(bench.options);
+  REQUIRE(report.set_aside.size() == 1);
+  CHECK(report.set_aside[0].reason == "image_missing");
+}
+
 TEST_CASE("sources that hold nothing usable are errors") {
   const auto error_code = [](const Bench& bench) {
     try {

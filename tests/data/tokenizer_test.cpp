@@ -261,6 +261,18 @@ TEST_CASE("normalisation composes and reorders, newer marks apart") {
   CHECK(to_nfc(std::string_view("\0e\xCC\x81", 4)) == std::string("\0\xC3\xA9", 3));
 }
 
+TEST_CASE("each maximal part of ill-formed UTF-8 becomes one U+FFFD") {
+  const std::string mark = "\xEF\xBF\xBD";
+  CHECK(replace_invalid_utf8("\xE0\x80\x80") == mark + mark + mark);  // Overlong: E0 needs A0 to BF.
+  CHECK(replace_invalid_utf8("\xED\xA0\x80") == mark + mark + mark);  // A surrogate.
+  CHECK(replace_invalid_utf8("\xF4\x90\x80\x80") == mark + mark + mark + mark);  // Above U+10FFFF.
+  CHECK(replace_invalid_utf8("\xF0\x9F\x98z") == mark + "z");  // Three bytes of one character.
+  CHECK(replace_invalid_utf8("\xE2\x82") == mark);
+  CHECK(replace_invalid_utf8("\xE2\x82\xAC") == "\xE2\x82\xAC");
+  CHECK(incomplete_utf8_tail("a\xF0\x9F\x98") == 3);
+  CHECK(incomplete_utf8_tail("a\xE0\x80") == 0);
+}
+
 TEST_CASE("the byte alphabet is a bijection") {
   std::string all;
   for (int byte = 0; byte < 256; ++byte) all.push_back(static_cast<char>(byte));
