@@ -147,10 +147,10 @@ TEST_CASE("rows are sampled as if each were alone") {
   std::vector<std::vector<float>> logits;
   std::vector<SamplingRow> rows;
   std::vector<at::Tensor> tensors;
-  for (std::int32_t i = 0; i < 37; ++i) {
+  for (std::int32_t i = 0; i < 90; ++i) {
     logits.push_back(random_logits(static_cast<std::uint64_t>(100 + i), 301));
     tensors.push_back(as_row(logits.back()));
-    rows.push_back({&params[static_cast<std::size_t>(i / 3 % 4)], {}, {}, i, 1, i % 8, i});
+    rows.push_back({&params[static_cast<std::size_t>(i / 20 % 4)], {}, {}, i, 1, i % 8, i});
   }
   const std::vector<SampledToken> together = sample_rows(at::cat(tensors), rows, 5);
   for (std::size_t i = 0; i < rows.size(); ++i) {
