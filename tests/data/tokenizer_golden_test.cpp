@@ -2,6 +2,7 @@
 
 #include "data/chat_template.h"
 #include "data/tokenizer.h"
+#include "tests/data/text_fixtures.h"
 #include "tests/golden.h"
 
 namespace ferro {
@@ -55,18 +56,15 @@ TEST_CASE("vocab.json with merges.txt gives the same ids as tokenizer.json") {
   const auto golden = testing::golden_dir(), folder = testing::tokenizer_dir();
   FERRO_SKIP_UNLESS(golden, "the golden folder");
   FERRO_SKIP_UNLESS(folder, "the Qwen2.5-VL tokenizer folder");
-  const auto pair = std::filesystem::temp_directory_path() / "ferro_vocab_and_merges";
-  std::filesystem::create_directories(pair);
+  const testing::TemporaryFolder pair;
   for (const char* name : {"vocab.json", "merges.txt", "tokenizer_config.json"}) {
-    std::filesystem::copy_file(*folder / name, pair / name,
-                               std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy_file(*folder / name, pair.path() / name);
   }
-  const Tokenizer tokenizer = Tokenizer::load(pair);
+  const Tokenizer tokenizer = Tokenizer::load(pair.path());
   CHECK(tokenizer.vocab_size() == qwen(*folder).vocab_size());
   for (const json& row : read_rows(*golden, "encode")) {
     CHECK(tokenizer.encode(row["text"].get<std::string>()) == row["ids"].get<Ids>());
   }
-  std::filesystem::remove_all(pair);
 }
 
 TEST_CASE("ids become the text of Hugging Face's tokenizer, whole and as a stream") {
