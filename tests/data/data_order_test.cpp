@@ -40,7 +40,7 @@ TEST_CASE("a cursor resumes the stream where it stopped, across the epoch's bord
   }
 }
 
-TEST_CASE("the seed decides the order; without shuffling it is the file's") {
+TEST_CASE("the seed decides the order, and without shuffling it is the file's") {
   DataOrder a(50, 1, true), b(50, 2, true), plain(3, 1, false);
   CHECK(take(a, 50) != take(b, 50));
   CHECK(take(plain, 4) == std::vector<std::int64_t>{0, 1, 2, 0});

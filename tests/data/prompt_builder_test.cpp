@@ -97,7 +97,7 @@ TEST_CASE("placeholders are expanded to the merged grid, with their place and po
   CHECK(prompt->positions.next == static_cast<std::int32_t>(prompt->ids.size()) - 3);
 }
 
-TEST_CASE("a row without an image is a text prompt; the override replaces the question") {
+TEST_CASE("a row without an image is a text prompt, and the override replaces the question") {
   Bench bench;
   PromptOptions options = options_of(SystemPrompt::kNone);
   options.question_override = "Name it.";

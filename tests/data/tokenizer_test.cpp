@@ -118,7 +118,7 @@ TEST_CASE("normalised added tokens match the composed text") {
   CHECK(load(root).encode("e\xCC\x81") == Ids{0xC3, 0xA9});
 }
 
-TEST_CASE("text that is not UTF-8 is repaired; NUL is a character") {
+TEST_CASE("text that is not UTF-8 is repaired, and NUL is a character") {
   const Tokenizer tokenizer = load(minimal());
   CHECK(tokenizer.encode("\xFFz") == Ids{0xEF, 0xBF, 0xBD, 'z'});
   CHECK(tokenizer.encode(std::string_view("\0z", 2)) == Ids{0, 'z'});
