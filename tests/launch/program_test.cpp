@@ -102,7 +102,7 @@ TEST_CASE("a missing file exits 74 and is named") {
   }
 }
 
-TEST_CASE("--set goes over the file") {
+TEST_CASE("an override by --set goes over the file") {
   const ScratchFolder folder;
   write_file_atomically(folder / "c.yaml", "model_name_or_path: m\nseed: 1\ndata: {train_file: x}\n");
   const ProgramRun run = run_ferro({"config", "show", "sft", "-c", (folder / "c.yaml").string(), "--set",

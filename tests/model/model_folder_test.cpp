@@ -94,7 +94,7 @@ TEST_CASE("tokenizer, template and preprocessor files come along, and nothing el
   CHECK(ModelConfig::load(scratch / "model" / "config.json").text.vocab_size == 67);
 }
 
-TEST_CASE("an existing model is replaced whole; a folder that is no model is left alone") {
+TEST_CASE("an existing model is replaced whole, and a folder that is no model is left alone") {
   const ScratchFolder scratch;
   save_model(small_model(true, true, 1), scratch / "model", {});
   write_file_atomically(scratch / "model" / "stale.txt", "x");
