@@ -83,7 +83,7 @@ class TinyJob {
     config.model_name_or_path = (root_.path() / "base").string();
     config.output_dir = (root_.path() / name).string();
     config.seed = 3;
-    config.num_train_epochs = 6;
+    config.num_train_epochs = 24;
     config.per_device_train_batch_size = 4;
     config.gradient_accumulation_steps = 2;
     config.logging_steps = 1;

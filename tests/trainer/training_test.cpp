@@ -41,12 +41,12 @@ TEST_CASE("the same seed gives byte-identical weights and metrics in SFT, and th
   CHECK(job.read("a/predictions.jsonl") == job.read("b/predictions.jsonl"));
 
   const auto lines = lines_of(job.read("a/metrics.jsonl"));
-  // 24 rows, 8 a step: 18 steps in 6 epochs, and the evaluation's line.
-  REQUIRE(lines.size() == 19);
-  CHECK(lines[17].at("epoch") == 6.0);
-  CHECK(lines[17].at("loss").get<double>() < 0.5 * lines[0].at("loss").get<double>());
-  CHECK(lines[18].at("eval/format").get<double>() > 0.9);
-  CHECK(lines[18].contains("recall/happy"));
+  // 24 rows, 8 a step: 72 steps in 24 epochs, and the evaluation's line.
+  REQUIRE(lines.size() == 73);
+  CHECK(lines[71].at("epoch") == 24.0);
+  CHECK(lines[71].at("loss").get<double>() < 0.5 * lines[0].at("loss").get<double>());
+  CHECK(lines[72].at("eval/format").get<double>() > 0.9);
+  CHECK(lines[72].contains("recall/happy"));
 
   const json provenance = json::parse(job.read("a/provenance.json"));
   CHECK(provenance.at("weights_sha256") == sha256_of(job.read("a/model/model.safetensors")));
@@ -83,12 +83,14 @@ TEST_CASE("the same seed gives byte-identical weights and metrics in GRPO, anoth
   CHECK(job.read("a/metrics.jsonl") == job.read("b/metrics.jsonl"));
   CHECK(job.read("a/model/model.safetensors") == job.read("b/model/model.safetensors"));
   CHECK(job.read("a/rollouts/step-000001.jsonl") == job.read("b/rollouts/step-000001.jsonl"));
+  CHECK(job.read("a/model/model.safetensors") != job.read("cold/model/model.safetensors"));
   config.output_dir = (job.root() / "c").string();
   config.seed = 5;
   train_grpo(config, job.environment);
   CHECK(job.read("a/model/model.safetensors") != job.read("c/model/model.safetensors"));
 
   const json first = lines_of(job.read("a/metrics.jsonl")).at(0);
+  CHECK(first.at("reward_std").get<double>() > 0);
   for (const char* name :
        {"reward", "reward_std", "rewards/accuracy/mean", "rewards/format/std", "frac_reward_zero_std", "kl",
         "entropy", "grad_norm", "learning_rate", "epoch", "num_tokens", "loss", "clip_ratio/low_mean",
