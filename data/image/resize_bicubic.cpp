@@ -114,8 +114,9 @@ Picture resize_bicubic(const Picture& picture, std::int32_t height, std::int32_t
   if (!widths && !heights) return picture;
   if (!heights) return resize_width(picture, width);
   if (!widths) return resize_height(picture, height);
-  const bool vertical_first = height < picture.height && std::int64_t{picture.height} - height >
-                                                             2 * (std::int64_t{picture.width} - width);
+  const std::int64_t lower_by = std::int64_t{picture.height} - height;
+  const std::int64_t narrower_by = std::int64_t{picture.width} - width;
+  const bool vertical_first = lower_by > 0 && lower_by > 2 * narrower_by;
   if (vertical_first) return resize_width(resize_height(picture, height), width);
   return resize_height(resize_width(picture, width), height);
 }

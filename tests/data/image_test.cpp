@@ -101,6 +101,14 @@ TEST_CASE("JPEGs in RGB and in CMYK decode to their picture within the loss") {
   CHECK(distance_to_sample(decode(testing::kJpegCmyk)) <= 16);
 }
 
+TEST_CASE("a stuffed zero in JPEG data is no marker") {
+  const Picture noise = decode(testing::kJpegStuffed);
+  REQUIRE(noise.width == 8);
+  CHECK(pixel(noise, 0, 0) == std::array{135, 135, 135});
+  CHECK(pixel(noise, 3, 4) == std::array{190, 190, 190});
+  CHECK(pixel(noise, 7, 7) == std::array{63, 63, 63});
+}
+
 TEST_CASE("grey, bilevel, palette and 16-bit PNGs become RGB") {
   const Picture grey =
       decode(make_png({.width = 2, .height = 1, .depth = 8, .colour_type = 0, .rows = {7, 250}}));
@@ -257,6 +265,27 @@ TEST_CASE("resizing to the same size changes nothing and a flat picture stays fl
   const Picture flat{3, 5, 1, Bytes(15, 200)};
   const Picture resized = resize_bicubic(flat, 7, 2);
   CHECK(resized.bytes == Bytes(14, 200));
+}
+
+TEST_CASE(
+    "the vertical pass comes first only when it takes away more than twice as many rows as the other takes "
+    "columns") {
+  Picture noise{40, 40, 1, {}};
+  std::uint32_t state = 1;
+  for (int i = 0; i < 1600; ++i) {
+    state = state * 1664525U + 1013904223U;
+    noise.bytes.push_back(static_cast<std::uint8_t>(state >> 24));
+  }
+  const auto vertical_first = [&](std::int32_t h, std::int32_t w) {
+    return resize_bicubic(resize_bicubic(noise, h, 40), h, w).bytes;
+  };
+  const auto horizontal_first = [&](std::int32_t h, std::int32_t w) {
+    return resize_bicubic(resize_bicubic(noise, 40, w), h, w).bytes;
+  };
+  REQUIRE(vertical_first(20, 30) != horizontal_first(20, 30));
+  CHECK(resize_bicubic(noise, 20, 30).bytes ==
+        horizontal_first(20, 30));  // 20 rows, 10 columns: not more than twice.
+  CHECK(resize_bicubic(noise, 20, 31).bytes == vertical_first(20, 31));  // 20 rows, 9 columns.
 }
 
 TEST_CASE("smart_resize rounds to even multiples, and refuses long strips") {
