@@ -81,6 +81,14 @@ std::optional<Problem> read_fields(simdjson::dom::element root, RowKind kind, Ro
   return kind == RowKind::kBenchmark ? read_labels(object, row) : std::nullopt;
 }
 
+/// Without a text to learn, or a label to judge by, a row is of no use: an empty label would match anything.
+std::optional<Problem> check_answer(RowKind kind, const Row& row) {
+  const bool sft = kind == RowKind::kSft;
+  if (!(sft ? row.response : row.solution).empty()) return std::nullopt;
+  const char* field = sft ? "response" : (kind == RowKind::kRl ? "solution" : "true_label");
+  return Problem{"empty_field", fmt::format("field `{}` is empty", field)};
+}
+
 class RowReader {
  public:
   RowReader(const fs::path& file, RowKind kind, const DatasetOptions& options)
@@ -105,6 +113,7 @@ class RowReader {
            simdjson::error_message(error));
     }
     if (auto problem = read_fields(root, kind_, row)) return problem;
+    if (auto problem = check_answer(kind_, row)) return problem;
     return resolve_image(row);
   }
 

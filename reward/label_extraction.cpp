@@ -124,6 +124,11 @@ std::vector<SynonymRow> synonym_rows(std::string_view dataset) {
   return rows;
 }
 
+/// An empty candidate names nothing: it would be found in any text.
+bool names(const std::string& lowered, const std::string& candidate) {
+  return !candidate.empty() && lowered.find(lower(candidate)) != std::string::npos;
+}
+
 }  // namespace
 
 std::string extract_label(std::string_view response, std::span<const std::string> candidates,
@@ -131,12 +136,12 @@ std::string extract_label(std::string_view response, std::span<const std::string
   if (const auto answer = lenient_answer(response)) {
     const std::string lowered = lower(*answer);
     for (const std::string& candidate : candidates) {
-      if (lowered.find(lower(candidate)) != std::string::npos) return candidate;
+      if (names(lowered, candidate)) return candidate;
     }
   }
   const std::string lowered = lower(response);
   for (const std::string& candidate : candidates) {
-    if (lowered.find(lower(candidate)) != std::string::npos) return candidate;
+    if (names(lowered, candidate)) return candidate;
   }
   for (const SynonymRow& row : synonym_rows(dataset)) {
     if (std::find(candidates.begin(), candidates.end(), row.label) == candidates.end()) continue;

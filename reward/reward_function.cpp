@@ -56,14 +56,20 @@ const std::vector<RewardFunction>& reward_functions() {
   return table;
 }
 
-const RewardFunction& find_reward_function(std::string_view name) {
+std::string why_not_a_reward_function(std::string_view name) {
   std::string known;
   for (const RewardFunction& function : reward_functions()) {
-    if (function.name == name) return function;
+    if (function.name == name) return {};
     known += known.empty() ? "" : ", ";
     known += function.name;
   }
-  fail(ErrorCode::kConfig, "no reward function is called `{}`; known: {}", name, known);
+  return fmt::format("no reward function is called `{}`; known: {}", name, known);
+}
+
+const RewardFunction& find_reward_function(std::string_view name) {
+  for (const RewardFunction& function : reward_functions())
+    if (function.name == name) return function;
+  fail(ErrorCode::kConfig, "{}", why_not_a_reward_function(name));
 }
 
 }  // namespace ferro

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "data/augment_config.h"
+#include "reward/reward_function.h"
 #include "trainer/data_config.h"
 #include "trainer/optimizer_config.h"
 #include "trainer/policy_loss.h"
@@ -81,6 +82,10 @@ struct GrpoConfig {
   void validate(Report&& report) const {
     if (model_name_or_path.empty()) report("model_name_or_path", "must name a model folder");
     if (data.train_file.empty()) report("data.train_file", "must name a data file");
+    if (reward_functions.empty()) report("reward_functions", "must name at least one function");
+    for (const std::string& name : reward_functions)
+      if (const std::string why = why_not_a_reward_function(name); !why.empty())
+        report("reward_functions", why);
     if (!reward_weights.empty() && reward_weights.size() != reward_functions.size())
       report("reward_weights", "must have one weight per reward function");
   }

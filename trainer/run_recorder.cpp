@@ -31,6 +31,14 @@ void RunRecorder::step_done(std::int64_t step, const std::string& facts) {
   step_start_ = now;
   progress_.update(step, facts);
   if (step % logging_steps_ != 0 && step != total_steps_) return;
+  write_line(step);
+}
+
+void RunRecorder::stopped_after(std::int64_t step) {
+  if (step % logging_steps_ != 0) write_line(step);
+}
+
+void RunRecorder::write_line(std::int64_t step) {
   std::map<std::string, double> line = metrics.take();
   for (const auto& [reason, count] : set_aside_counts_)
     line["data/set_aside/" + reason] = static_cast<double>(count);

@@ -32,10 +32,13 @@ class RunRecorder {
   /// Ends step `step` (from 1); every `logging_steps` and at the last one, the means since the last line are
   /// written.
   void step_done(std::int64_t step, const std::string& facts);
+  /// The run ends early after `step`: writes what step_done() would have kept for a later line.
+  void stopped_after(std::int64_t step);
   /// Metrics that belong to one step (an evaluation), as a line of their own.
   void log_at(std::int64_t step, const std::map<std::string, double>& values);
 
  private:
+  void write_line(std::int64_t step);
   std::int64_t total_steps_, logging_steps_;
   RunFolder& run_;
   std::shared_ptr<spdlog::logger> log_;

@@ -55,6 +55,7 @@ class SftTrainer {
       if (last || (config_.eval_steps > 0 && step % config_.eval_steps == 0))
         recorder_.log_at(step, keeper_.evaluate_at(step));
       if (!last && environment_.stop.stop_requested()) {
+        recorder_.stopped_after(step);
         save(step);
         fail(ErrorCode::kCheckpointed, "told to stop after step {} of {}; the model is in {}", step,
              total_steps_, run_.model_folder().string());

@@ -240,5 +240,18 @@ TEST_CASE("the FERBench files load whole") {
   CHECK(files > 0);
 }
 
+TEST_CASE("a row without a label to judge by or a text to learn is set aside") {
+  const Bench bench;
+  const Dataset rl = bench.read(R"([{"image_path": "a.png", "problem": "Q", "solution": ""},)" + kGood + "]");
+  REQUIRE(rl.rows.size() == 1);
+  CHECK(rl.rows[0].id == 1);
+  CHECK(rl.set_aside_counts().at("empty_field") == 1);
+  const Dataset sft = bench.read(R"([{"image_path": "a.png", "question": "Q", "response": ""},
+                                     {"image_path": "a.png", "question": "Q", "response": "R"}])",
+                                 RowKind::kSft);
+  CHECK(sft.rows.size() == 1);
+  CHECK(sft.set_aside.at(0).detail == "field `response` is empty");
+}
+
 }  // namespace
 }  // namespace ferro

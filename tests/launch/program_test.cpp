@@ -111,6 +111,16 @@ TEST_CASE("an override by --set goes over the file") {
   CHECK_THAT(run.out, Catch::Contains("seed: 5") && Catch::Contains("learning_rate: 0.25"));
 }
 
+TEST_CASE("reward functions that do not exist are a configuration error, before anything is made") {
+  const ScratchFolder folder;
+  write_file_atomically(
+      folder / "c.yaml",
+      "model_name_or_path: m\ndata: {train_file: x}\nreward_functions: [accuracy, beauty]\n");
+  const ProgramRun run = run_ferro({"config", "check", (folder / "c.yaml").string()});
+  CHECK(run.exit_code == 78);
+  CHECK_THAT(run.err, Catch::Contains("beauty") && Catch::Contains("accuracy, format"));
+}
+
 TEST_CASE("a truncated JSON file exits 65 with the place") {
   const ScratchFolder folder;
   write_file_atomically(folder / "d.json",

@@ -162,6 +162,30 @@ TEST_CASE("evaluation writes its figures, and compares two models on the same ro
              Catch::Contains("+0.0 points on the same 48 rows"));
 }
 
+TEST_CASE("a preprocessor that cuts other patches than the model takes ends with 65 and names both") {
+  const Workshop shop;
+  write_file_atomically(shop.base() / "preprocessor_config.json", R"({"patch_size": 7})");
+  const ProgramRun run = shop.train("sft");
+  CHECK(run.exit_code == 65);
+  CHECK_THAT(run.err, Catch::Contains("patch_size is 7") && Catch::Contains("config.json says 12"));
+}
+
+TEST_CASE("a stopped run writes the metrics of its last step") {
+  const Workshop shop;
+  std::vector<std::string> words{"train", "sft",
+                                 "-c",    shop.config("sft"),
+                                 "--set", "max_steps=1000000",
+                                 "--set", "logging_steps=1000000"};
+  const fs::path config = shop.folder / "sft/config.yaml";
+  const ProgramRun run = run_ferro(words, [&](pid_t child) {
+    for (int tries = 0; tries < 60'000 && !fs::exists(config); ++tries) usleep(1000);
+    kill(child, SIGTERM);
+  });
+  INFO(run.err);
+  CHECK(run.exit_code == 75);
+  CHECK(lines_of(read_file(shop.folder / "sft/metrics.jsonl")).size() == 1);
+}
+
 TEST_CASE("SIGTERM and SIGINT end training with 75 and a model that loads") {
   const Workshop shop;
   for (const int signal : {SIGTERM, SIGINT}) {

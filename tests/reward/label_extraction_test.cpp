@@ -64,4 +64,10 @@ TEST_CASE("a synonym of a label that is no candidate is no answer") {
   CHECK(extract_label("terror", std::vector<std::string>{"happy", "sad"}, "ferplus") == "unknown");
 }
 
+TEST_CASE("an empty candidate is found in no text") {
+  const std::vector<std::string> candidates{"", "fear"};
+  CHECK(extract_label("<answer>fear</answer>", candidates, "") == "fear");
+  CHECK(extract_label("nothing of use", candidates, "") == "unknown");
+}
+
 }  // namespace ferro
