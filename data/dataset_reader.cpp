@@ -193,7 +193,8 @@ RowKind detect_row_kind(const fs::path& path) {
   for (const RowKind kind : {RowKind::kSft, RowKind::kRl, RowKind::kBenchmark}) {
     Row row;
     RowReader reader(path, kind, {.image_root = {}, .require_images = false, .max_rows = 0});
-    if (!reader.read(*first, row).has_value()) return kind;
+    const auto problem = reader.read(*first, row);
+    if (!problem.has_value() || problem->reason == "empty_field") return kind;  // The fields are there.
   }
   fail(ErrorCode::kData,
        "{}: the first row is of no known kind; expected image_path with question and response, with problem "
