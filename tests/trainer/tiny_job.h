@@ -136,7 +136,11 @@ class TinyJob {
     config_.eos_token_id = *tokenizer.id_of("<|im_end|>");
     save_model(random_model(config_, 11, false), folder, {});
     std::filesystem::rename(staging, folder / "tokenizer.json");
-    ImageProcessorConfig{}.save(folder / "preprocessor_config.json");
+    ImageProcessorConfig processor;
+    processor.patch_size = static_cast<std::int32_t>(config_.vision.patch_size);
+    processor.temporal_patch_size = static_cast<std::int32_t>(config_.vision.temporal_patch_size);
+    processor.merge_size = static_cast<std::int32_t>(config_.vision.spatial_merge_size);
+    processor.save(folder / "preprocessor_config.json");
   }
 
   void write_rows() {
