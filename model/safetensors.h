@@ -9,19 +9,15 @@
 #include <vector>
 
 #include "model/aten.h"
+#include "model/safetensors_header.h"
 
 namespace ferro {
 
-/// A memory-mapped .safetensors file. The header is checked as the format asks: at most 100 MB, offsets
-/// contiguous and within the file, no overlap, no duplicate names, sizes equal to shape times dtype.
-/// Error{kData} naming file and tensor, Error{kIo}.
+/// A memory-mapped .safetensors file, its header checked (model/safetensors_header.h). Error{kData} naming
+/// file and tensor, Error{kIo}.
 class SafetensorsFile {
  public:
-  struct Entry {
-    std::string dtype;  ///< "F32", "BF16", ...
-    std::vector<std::int64_t> shape;
-    std::uint64_t begin = 0, end = 0;  ///< Bytes in the data section.
-  };
+  using Entry = SafetensorsEntry;
   explicit SafetensorsFile(const std::filesystem::path& path);
   const std::map<std::string, Entry>& entries() const;
   bool contains(const std::string& name) const;
