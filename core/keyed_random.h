@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 
 namespace ferro {
 
@@ -34,6 +35,11 @@ class KeyedRandom {
   double uniform(double low, double high);  ///< [low, high).
   std::uint64_t below(std::uint64_t n);     ///< [0, n), unbiased; n > 0.
   double normal();                          ///< Mean 0, variance 1 (Box-Muller).
+
+  /// out[i] = deviation * the (first + i)-th normal() of this stream from its beginning, in fp32. For long
+  /// rows of draws: any part can be drawn by itself. The same bits on every processor; against normal()
+  /// itself the last bits of the double differ, so that about one fp32 in a million is its neighbour.
+  void fill_normals(std::uint64_t first, double deviation, std::span<float> out) const;
 
  private:
   std::array<std::uint32_t, 2> key_;

@@ -3,33 +3,16 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <numeric>
 #include <system_error>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "core/error.h"
+#include "core/nearest_word.h"
 
 namespace ferro {
 namespace {
-
-/// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> before_previous, previous(b.size() + 1), current(b.size() + 1);
-  std::iota(previous.begin(), previous.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    current[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = previous[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
-      current[j] = std::min({replaced, previous[j] + 1, current[j - 1] + 1});
-      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-      if (swapped) current[j] = std::min(current[j], before_previous[j - 2] + 1);
-    }
-    before_previous = std::exchange(previous, current);
-  }
-  return previous.back();
-}
 
 /// Numbers are written plainly: no quotes, a leading + is YAML's and harmless, the whole text counts.
 template <class T>
@@ -41,6 +24,8 @@ std::errc number_from(const YamlNode& node, T& value) {
   if (error != std::errc{}) return error;
   return end == text.data() + text.size() ? std::errc{} : std::errc::invalid_argument;
 }
+
+constexpr std::size_t kLongestKey = 200;
 
 template <class T>
 std::string range_text(const char* number_format, Range<T> range) {
@@ -71,21 +56,28 @@ const YamlNode* YamlReader::take(const char* name) {
   return node_.find(name);
 }
 
+std::string YamlReader::hint_for(std::string_view key) const {
+  // A key of any length can stand in a file; beyond this it resembles nothing.
+  if (key.size() > kLongestKey) return "";
+  std::string_view nearest;
+  std::size_t fewest = 0;
+  const auto consider = [&](std::string_view name, std::string_view compared) {
+    const std::size_t edits = edit_distance(key, compared);
+    if (!nearest.empty() && edits >= fewest) return;
+    nearest = name;
+    fewest = edits;
+  };
+  for (const std::string& name : known_) consider(name, name);
+  for (const std::string& name : below_) consider(name, std::string_view(name).substr(name.rfind('.') + 1));
+  return nearest.empty() ? "" : fmt::format("; the nearest known key is `{}{}`", path_, nearest);
+}
+
 void YamlReader::refuse_unknown_keys() const {
   for (std::size_t i = 0; i < node_.keys.size(); ++i) {
     const std::string& key = node_.keys[i];
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-    // A key of any length can stand in a file; beyond this it resembles nothing.
-    constexpr std::size_t kLongestKey = 200;
-    std::string hint;
-    if (!known_.empty() && key.size() <= kLongestKey) {
-      const auto nearest = std::min_element(known_.begin(), known_.end(), [&](const auto& a, const auto& b) {
-        return edit_distance(key, a) < edit_distance(key, b);
-      });
-      hint = fmt::format("; the nearest known key is `{}`", *nearest);
-    }
     fail(ErrorCode::kConfig, "{}: {}{}: unknown key{}", node_.items[i].where(), path_,
-         key.substr(0, kLongestKey), hint);
+         key.substr(0, kLongestKey), hint_for(key));
   }
 }
 

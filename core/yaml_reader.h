@@ -13,6 +13,34 @@
 
 namespace ferro {
 
+/// Paths of all keys of a config struct below `prefix`.
+class KeyPaths {
+ public:
+  KeyPaths(std::string prefix, std::vector<std::string>& paths) : prefix_(std::move(prefix)), paths_(paths) {}
+  template <class T>
+  void field(const char* name, const T& /*value*/, const char* /*doc*/) {
+    paths_.push_back(prefix_ + name);
+  }
+  template <class T>
+  requires(std::integral<T> || std::floating_point<T>) void field(const char* name, const T& value,
+                                                                  std::type_identity_t<Range<T>> /*range*/,
+                                                                  const char* doc) {
+    field(name, value, doc);
+  }
+  void field(const char* name, const std::string& value, const Choices& /*choices*/, const char* doc) {
+    field(name, value, doc);
+  }
+  template <class Section>
+  void section(const char* name, Section& value, const char* /*doc*/) {
+    KeyPaths below(prefix_ + name + ".", paths_);
+    value.visit(below);
+  }
+
+ private:
+  std::string prefix_;
+  std::vector<std::string>& paths_;
+};
+
 /// Fills a config struct from YAML. Strict: an unknown or repeated key, a wrong type, a number that is not
 /// finite or out of range, a choice that does not exist, a section that is not a map: Error{kConfig}
 /// `file:line: path.key: why`. An absent key leaves the default. `node` outlives the reader.
@@ -47,6 +75,8 @@ class YamlReader {
   template <class Section>
   void section(const char* name, Section& value, const char* /*doc*/) {
     const YamlNode* node = take(name);
+    KeyPaths keys(std::string(name) + ".", below_);
+    value.visit(keys);
     if (node == nullptr) {
       YamlNode absent;
       absent.kind = YamlNode::Kind::kMap;
@@ -61,6 +91,7 @@ class YamlReader {
  private:
   const YamlNode* take(const char* name);
   void refuse_unknown_keys() const;
+  std::string hint_for(std::string_view key) const;
   [[noreturn]] void refuse(std::string_view key, std::string_view why) const;
   [[noreturn]] void refuse_type(const char* name, const YamlNode& node, std::string_view expected) const;
   void refuse_range(const char* name, std::int64_t value, Range<std::int64_t> range) const;
@@ -81,7 +112,8 @@ class YamlReader {
 
   const YamlNode& node_;
   std::string path_;
-  std::vector<std::string> known_;
+  std::vector<std::string> known_;  ///< Keys of this section.
+  std::vector<std::string> below_;  ///< Paths of the keys in sections below it.
 };
 
 }  // namespace ferro

@@ -15,8 +15,8 @@ struct SetAsideRow {
   std::string file;
   std::int64_t row = 0;  ///< From 0.
   std::string reason;    ///< Short, stable, countable: "missing_field", "empty_field", "wrong_type",
-                       ///< "empty_image_path", "not_utf8", "image_missing".
-  std::string detail;  ///< "field `solution` is absent".
+                         ///< "empty_image_path", "not_utf8", "image_missing".
+  std::string detail;    ///< "field `solution` is absent".
 };
 
 struct Dataset {

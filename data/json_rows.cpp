@@ -31,8 +31,13 @@ JsonRowScanner::JsonRowScanner(std::string_view text, std::string file)
 }
 
 void JsonRowScanner::broken(std::size_t offset, std::string_view what) const {
-  fail(ErrorCode::kData, "{}: not JSON at byte {} of {}, after {} whole rows: {}", file_, offset,
-       text_.size(), rows_, what);
+  fail(ErrorCode::kData, "{}:{}: not JSON at byte {} of {}, after {} whole rows: {}", file_, line_of(offset),
+       offset, text_.size(), rows_, what);
+}
+
+std::size_t JsonRowScanner::line_of(std::size_t offset) const {
+  return 1 + static_cast<std::size_t>(
+                 std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(offset), '\n'));
 }
 
 void JsonRowScanner::skip_space() {
@@ -82,7 +87,7 @@ std::size_t JsonRowScanner::end_of_string(std::size_t quote) const {
     if (c == '\\') ++i;
     if (static_cast<unsigned char>(c) < 0x20) broken(i, "a control character inside a string");
   }
-  broken(text_.size(), "the file is truncated inside a string");
+  broken(quote, "the string that begins here has no end: it lacks a quote, or the file is truncated");
 }
 
 JsonRowScanner::RowText JsonRowScanner::scan_row() {
@@ -91,7 +96,7 @@ JsonRowScanner::RowText JsonRowScanner::scan_row() {
   std::size_t depth = 0;
   do {
     if (at_ == text_.size())
-      broken(at_, fmt::format("the file is truncated inside the row that begins at byte {}", begin));
+      broken(begin, "the row that begins here has no end: it lacks a bracket, or the file is truncated");
     const char c = text_[at_];
     if (c == '"') {
       at_ = end_of_string(at_);

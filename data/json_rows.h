@@ -20,12 +20,13 @@ class JsonRowScanner {
     std::size_t offset = 0;  ///< Byte in the file.
     std::size_t depth = 0;   ///< Deepest nesting of arrays and objects in it.
   };
-  /// The next row, or nothing at the end. Error{kData} with byte offset and number of whole rows when the
-  /// text breaks off or is not JSON at this level.
+  /// The next row, or nothing at the end. Error{kData} with line, byte offset and number of whole rows when
+  /// the text breaks off or is not JSON at this level.
   std::optional<RowText> next();
 
  private:
   [[noreturn]] void broken(std::size_t offset, std::string_view what) const;
+  std::size_t line_of(std::size_t offset) const;
   void skip_space();
   void begin_row();
   std::size_t end_of_string(std::size_t quote) const;

@@ -39,16 +39,12 @@ PromptBuilder::PromptBuilder(const Tokenizer& tokenizer, ImageLoader& images, Vi
 }
 
 std::shared_ptr<const Prompt> PromptBuilder::build(const Row& row, const AugmentKey* augment) const {
-  try {
-    std::vector<std::shared_ptr<const ImageInput>> images;
-    if (!row.image_path.empty()) images.push_back(images_.load(row.image_path, augment));
-    const std::vector<Message> messages = messages_of(row, options_);
-    const ChatOptions chat{.add_vision_id = false,
-                           .default_system = options_.system_prompt == SystemPrompt::kDefault};
-    return build(render_chat(messages, true, chat), std::move(images));
-  } catch (const Error& error) {
-    throw Error(error.code(), fmt::format("row {}: {}", row.id, error.what()));
-  }
+  std::vector<std::shared_ptr<const ImageInput>> images;
+  if (!row.image_path.empty()) images.push_back(images_.load(row.image_path, augment));
+  const std::vector<Message> messages = messages_of(row, options_);
+  const ChatOptions chat{.add_vision_id = false,
+                         .default_system = options_.system_prompt == SystemPrompt::kDefault};
+  return build(render_chat(messages, true, chat), std::move(images));
 }
 
 std::shared_ptr<const Prompt> PromptBuilder::build(

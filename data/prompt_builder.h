@@ -34,7 +34,7 @@ class PromptBuilder {
  public:
   PromptBuilder(const Tokenizer& tokenizer, ImageLoader& images, VisionTokens tokens, PromptOptions options);
 
-  /// Error{kData} naming the row: image unreadable, prompt too long.
+  /// Error{kData}: image unreadable, prompt too long. The caller knows which row it was.
   std::shared_ptr<const Prompt> build(const Row& row, const AugmentKey* augment = nullptr) const;
   /// From a rendered text and its images, in order.
   std::shared_ptr<const Prompt> build(const std::string& rendered,

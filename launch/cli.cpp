@@ -9,7 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include "core/error.h"
-#include "launch/suggestion.h"
+#include "core/nearest_word.h"
 
 namespace ferro {
 namespace {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -18,6 +19,8 @@
 namespace ferro {
 namespace {
 
+constexpr std::int64_t kMaxIdentity = 1'000'000'000;
+
 struct FacesOptions {
   FaceDatasetOptions faces;
   std::string out, reasoning = "compact";
@@ -33,21 +36,22 @@ void add_faces(CLI::App& group, Action& action) {
   command->add_option("--seed", faces.seed, "The same seed and options draw the same bytes.")
       ->capture_default_str();
   command->add_option("--count", faces.count, "Faces; the eight labels are balanced.")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{999'999}))
       ->capture_default_str();
   command->add_option("--size", faces.size, "Side in pixels.")
       ->check(CLI::Range(16, 1024))
       ->capture_default_str();
   command->add_option("--first-identity", faces.first_identity, "Number of the first person.")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(std::int64_t{0}, kMaxIdentity))
       ->capture_default_str();
   command->add_option("--identities", faces.identities, "People; sets whose ranges are disjoint share none.")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(std::int64_t{1}, kMaxIdentity))
       ->capture_default_str();
   command->add_option("--difficulty", faces.difficulty, "0: clear and frontal; 1: faint, turned, noisy.")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command->add_flag("--colour", faces.colour, "Colour instead of grey.");
+  command->add_flag("--overwrite", faces.overwrite, "Replace a set that the folder holds.");
   command->add_option("--question", faces.question, "Question of every row.")->capture_default_str();
   command
       ->add_option("--reasoning", options->reasoning,

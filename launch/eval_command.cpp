@@ -17,6 +17,8 @@
 namespace ferro {
 namespace {
 
+constexpr std::int64_t kMaxCount = 1'000'000'000;
+
 struct EvalOptions {
   AskingOptions asking;
   std::string data, image_root, dataset, out, json, compare;
@@ -91,17 +93,18 @@ void add_eval_command(CLI::App& app, Action& action) {
                       "Rows: JSON or JSON lines (docs/data.md); else the configuration's data.eval_file.");
   command->add_option("--image-root", options->image_root,
                       "Folder that image paths are relative to; else the data file's folder.");
-  command->add_option("--dataset", options->dataset,
-                      "Synonyms to accept: affectnet, ferplus, rafdb, sfew_2.0; else the common ones.");
+  command
+      ->add_option("--dataset", options->dataset, "Whose synonyms to accept; else those that all four share.")
+      ->check(CLI::IsMember({"affectnet", "ferplus", "rafdb", "sfew", "sfew_2.0"}));
   command->add_option("--max-rows", options->max_rows, "Only the first rows; 0: all.")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(std::int64_t{0}, kMaxCount))
       ->capture_default_str();
   command
       ->add_option("-n,--max-new-tokens", options->max_new_tokens,
                    "Longest answer; else the configuration's, else 256.")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(std::int64_t{1}, kMaxCount));
   command->add_option("--batch-rows", options->batch_rows, "Rows answered together.")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(std::int64_t{1}, kMaxCount))
       ->capture_default_str();
   command->add_option("-o,--out", options->out, "Write each row's answer here (JSON lines).");
   command->add_option("--json", options->json, "Write the figures here (JSON).");

@@ -28,7 +28,7 @@ build() {
 
 # faces NAME COUNT FIRST_IDENTITY IDENTITIES: pools share no person.
 faces() {
-  "$ferro" data faces --out "$run/data/$1" --seed "$seed" --count "$2" --first-identity "$3" --identities "$4"
+  "$ferro" data faces --out "$run/data/$1" --seed "$seed" --count "$2" --first-identity "$3" --identities "$4" --overwrite
 }
 
 draw_faces() {

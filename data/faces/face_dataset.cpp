@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <numbers>
 #include <string_view>
+#include <system_error>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -143,6 +145,30 @@ void write_rows(const std::filesystem::path& path, const nlohmann::ordered_json&
   write_file_atomically(path, text + "\n]\n");
 }
 
+constexpr std::array kRowFiles{"sft.json", "sft_labels.json", "rl.json"};
+
+bool is_drawn_picture(const std::filesystem::path& path) {
+  const std::string stem = path.stem().string();
+  return path.extension() == ".png" && stem.size() == 6 &&
+         std::all_of(stem.begin(), stem.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+}
+
+/// What an earlier set left would mix with this one: it goes, or is a reason to stop.
+void clear_earlier_set(const std::filesystem::path& folder, bool overwrite) {
+  std::vector<std::filesystem::path> left;
+  std::error_code error;
+  for (const char* name : kRowFiles)
+    if (std::filesystem::exists(folder / name, error)) left.push_back(folder / name);
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "images", error))
+    if (is_drawn_picture(entry.path())) left.push_back(entry.path());
+  if (!left.empty() && !overwrite)
+    fail(ErrorCode::kUsage, "{} holds a set already ({}): name another folder, or add --overwrite",
+         folder.string(), left.front().filename().string());
+  for (const auto& path : left)
+    if (!std::filesystem::remove(path, error) && error)
+      fail(ErrorCode::kIo, "{} cannot be removed: {}", path.string(), error.message());
+}
+
 }  // namespace
 
 FaceSample sample_face(const FaceDatasetOptions& options, std::int64_t index) {
@@ -166,6 +192,7 @@ FacePicture draw_face(const FaceDatasetOptions& options, const FaceSample& sampl
 
 void write_face_dataset(const FaceDatasetOptions& options, const std::filesystem::path& folder) {
   check(options);
+  clear_earlier_set(folder, options.overwrite);
   create_folders(folder / "images");
   using nlohmann::ordered_json;
   ordered_json sft = ordered_json::array(), labels = ordered_json::array(), rl = ordered_json::array();

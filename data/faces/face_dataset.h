@@ -21,6 +21,7 @@ struct FaceDatasetOptions {
   double difficulty =
       0.5;  ///< 0: clear and frontal; 1: faint, turned, noisy. Scales pose, light, noise and ambiguity.
   ReasoningStyle reasoning = ReasoningStyle::kCompact;
+  bool overwrite = false;  ///< Replace a set that the folder holds.
   std::string question = "What expression does this face show?";
 };
 
@@ -41,7 +42,7 @@ FacePicture draw_face(const FaceDatasetOptions& options, const FaceSample& sampl
 /// Writes images/NNNNNN.png and, with paths relative to `folder`: sft.json (image_path, question, response:
 /// reasoning that names the drawn action units, then the label), sft_labels.json (response: the label alone)
 /// and rl.json (image_path, problem, solution). The same options give the same bytes. Error{kIo};
-/// Error{kUsage} for options out of range.
+/// Error{kUsage} for options out of range, or when the folder holds a set and `overwrite` is not set.
 void write_face_dataset(const FaceDatasetOptions& options, const std::filesystem::path& folder);
 
 }  // namespace ferro

@@ -11,6 +11,7 @@
 #include "model/kernels/kernels.h"
 #include "model/ops.h"
 #include "tests/bench/bench_timing.h"
+#include "tests/bench/panel_weights.h"
 
 namespace ferro::bench {
 namespace {
@@ -28,17 +29,6 @@ const std::vector<Shape> kShapes{{"tiny q/o", 128, 128},    {"tiny gate/up", 128
                                  {"tiny down", 384, 128},   {"tiny head", 128, 2048},
                                  {"small q/o", 512, 512},   {"small gate/up", 512, 1536},
                                  {"small down", 1536, 512}, {"small head", 512, 2048}};
-
-LinearWeights panels_of(const at::Tensor& matrix) {
-  LinearWeights w;
-  w.out = matrix.size(0);
-  w.in = matrix.size(1);
-  at::Tensor padded = at::zeros({kernels::panel_count(w.out) * 32, w.in});
-  padded.slice(0, 0, w.out).copy_(matrix);
-  w.weight.value = padded.view({-1, 32, w.in}).transpose(1, 2).contiguous();
-  w.weight.grad = at::zeros_like(w.weight.value);
-  return w;
-}
 
 void print_pair(const Shape& s, std::int64_t rows, const char* what, double flops, double ours,
                 double theirs) {

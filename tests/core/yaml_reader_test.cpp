@@ -66,7 +66,10 @@ TEST_CASE("an empty file is all defaults, a file that is not a map is refused") 
 
 TEST_CASE("an unknown key is refused with file, line, path and the nearest known key") {
   refused("name: a\nstpes: 3\n", {"c.yaml:2: stpes: unknown key", "`steps`"});
-  refused("optimizer:\n  rate: 1\n  shpae: linear\n", {"c.yaml:3: optimizer.shpae: unknown key", "`shape`"});
+  refused("optimizer:\n  rate: 1\n  shpae: linear\n",
+          {"c.yaml:3: optimizer.shpae: unknown key", "`optimizer.shape`"});
+  refused("shape: linear\n", {"c.yaml:1: shape: unknown key", "`optimizer.shape`"});
+  refused("raet: 1\n", {"`optimizer.rate`"});
   refused("<<: {a: 1}\n", {"<<: unknown key"});
 }
 
@@ -142,7 +145,7 @@ TEST_CASE("overrides win over the file, the last one over the first") {
 
 TEST_CASE("a wrong override is reported as the override") {
   refused("", {"--set small=0: small: 0 is out of range"}, {"small=0"});
-  refused("", {"--set optimizer.rte=1: optimizer.rte: unknown key", "`rate`"}, {"optimizer.rte=1"});
+  refused("", {"--set optimizer.rte=1: optimizer.rte: unknown key", "`optimizer.rate`"}, {"optimizer.rte=1"});
   refused("", {"--set optimiser.rate=1: optimiser: unknown key", "`optimizer`"}, {"optimiser.rate=1"});
   refused("", {"--set small.deep=1: small: expected a whole number, found a map"}, {"small.deep=1"});
   refused("small: 3\n", {"--set small.deep=1: `deep` lies below `3`"}, {"small.deep=1"});

@@ -161,6 +161,9 @@ TEST_CASE("what is not JSON at all is an error with its place") {
   CHECK_THAT(bench.error_of("[{\"a\": nul}]"), Catch::Contains("row 0 at byte 1"));
   CHECK_THAT(bench.error_of("[{\"a\" 1}]"), Catch::Contains("row 0"));
   CHECK_THAT(bench.error_of(kGood + "\n7"), Catch::Contains("must be an object"));
+  CHECK_THAT(bench.error_of(kGood + "\n{\"image_path\": \"a\n" + kGood), Catch::Contains(":2: not JSON"));
+  CHECK_THAT(bench.error_of(kGood + "\n" + kGood + "\n{\"a\": 1\n" + kGood + "\n"),
+             Catch::Contains(":3: not JSON") && Catch::Contains("after 2 whole rows"));
   CHECK_THAT(bench.error_of(std::string(1 << 20, '[')), Catch::Contains("truncated"));
   CHECK_THAT(bench.error_of(std::string(1 << 20, '{')), Catch::Contains("truncated"));
 }

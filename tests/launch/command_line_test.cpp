@@ -5,8 +5,8 @@
 #include <catch2/catch.hpp>
 
 #include "core/error.h"
+#include "core/nearest_word.h"
 #include "launch/cli.h"
-#include "launch/suggestion.h"
 #include "tests/core/expect_error.h"
 
 namespace ferro {

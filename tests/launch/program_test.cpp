@@ -181,5 +181,34 @@ TEST_CASE("the same seed draws the same faces") {
   CHECK_THAT(run.out, Catch::Contains("happiness"));
 }
 
+TEST_CASE("a drawn set is not mixed with another one") {
+  if (!FERRO_HAS_SERVICES) {
+    std::cout << "FERRO_SKIPPED: this build has no OpenCV\n";
+    return;
+  }
+  const ScratchFolder folder;
+  const std::string out = (folder / "a").string();
+  REQUIRE(run_ferro({"data", "faces", "--out", out, "--count", "16"}).exit_code == 0);
+  write_file_atomically(folder / "a" / "images" / "mine.png", "not drawn here");
+  const ProgramRun again = run_ferro({"data", "faces", "--out", out, "--count", "8"});
+  CHECK(again.exit_code == 64);
+  CHECK_THAT(again.err, Catch::Contains("--overwrite"));
+  CHECK(std::filesystem::exists(folder / "a" / "images" / "000015.png"));
+  REQUIRE(run_ferro({"data", "faces", "--out", out, "--count", "8", "--overwrite"}).exit_code == 0);
+  CHECK_FALSE(std::filesystem::exists(folder / "a" / "images" / "000015.png"));
+  CHECK(std::filesystem::exists(folder / "a" / "images" / "mine.png"));
+}
+
+TEST_CASE("numbers out of range and unknown data sets exit 64 with what is allowed") {
+  for (const Words& words : {Words{"data", "faces", "--out", "x", "--count", "0"},
+                             Words{"eval", "--model", "m", "--batch-rows", "0"},
+                             Words{"eval", "--model", "m", "--dataset", "nope"}}) {
+    const ProgramRun run = run_ferro(words);
+    CHECK(run.exit_code == 64);
+    CHECK_THAT(run.err, Catch::Contains(words[words.size() - 2]));
+    CHECK(run.err.size() < 300);
+  }
+}
+
 }  // namespace
 }  // namespace ferro::testing
