@@ -91,7 +91,8 @@ FERRO_INLINE double log_of(double x) {
 /// cos(2 pi u) for u in [0, 1): u = k / 4 + r with |r| <= 1 / 8, exact, and the Taylor series of sine and
 /// cosine at 2 pi r, whose first omitted terms are below 2^-57.
 FERRO_INLINE double cosine_of_turns(double u) {
-  const double quarter = as_double(static_cast<std::uint64_t>(static_cast<std::int64_t>(4.0 * u + 0.5)));
+  constexpr double kTwo52 = 0x1p52;
+  const double quarter = (4.0 * u + kTwo52) - kTwo52;  // Rounded to an integer.
   const double angle = 2.0 * std::numbers::pi * (u - 0.25 * quarter), z = angle * angle;
   double cosine = -1.0 / 6402373705728000.0;  // 1 / 18!
   cosine = cosine * z + 1.0 / 20922789888000.0;

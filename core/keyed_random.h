@@ -22,6 +22,8 @@ enum class RandomPurpose : std::uint32_t {
   kBootstrap = 6,       ///< (replicate)
   kLabels = 7,          ///< (row, copy)
   kTest = 8,
+  kDropout = 9,    ///< (optimizer step, forward pass, hash of the layer's name)
+  kRounding = 10,  ///< (optimizer step, element range)
 };
 
 /// A sequence of draws that is a pure function of (seed, purpose, coordinates): no state outlives
