@@ -1,5 +1,6 @@
 #include "data/image/image_decode.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -8,11 +9,12 @@
 
 #include "core/error.h"
 #include "data/image/image_header.h"
+#include "data/image/jpeg_cmyk.h"
 
 namespace ferro {
 namespace {
 
-/// 16 bits to their high byte, as libpng's strip_16.
+/// 16 bits as Pillow's conversion: the high byte, but a single channel is cut off at 255.
 cv::Mat to_8_bit(const cv::Mat& stored, std::string_view name) {
   if (stored.depth() == CV_8U) return stored;
   if (stored.depth() != CV_16U)
@@ -21,7 +23,10 @@ cv::Mat to_8_bit(const cv::Mat& stored, std::string_view name) {
   for (int row = 0; row < stored.rows; ++row) {
     const std::uint16_t* from = stored.ptr<std::uint16_t>(row);
     std::uint8_t* to = bytes.ptr<std::uint8_t>(row);
-    for (int i = 0; i < stored.cols * stored.channels(); ++i) to[i] = static_cast<std::uint8_t>(from[i] >> 8);
+    for (int i = 0; i < stored.cols * stored.channels(); ++i) {
+      const int level = stored.channels() == 1 ? std::min<int>(from[i], 255) : from[i] >> 8;
+      to[i] = static_cast<std::uint8_t>(level);
+    }
   }
   return bytes;
 }
@@ -73,6 +78,11 @@ Picture decode_image(std::span<const std::byte> encoded, std::int64_t max_pixels
          name, header.width, header.height, max_pixels);
   if (encoded.size() > std::size_t{1} << 30)
     fail(ErrorCode::kData, "{}: {} bytes are too many for one image", name, encoded.size());
+  if (header.cmyk) {
+    return orient_picture(decode_cmyk_jpeg(encoded, static_cast<std::int32_t>(header.height),
+                                           static_cast<std::int32_t>(header.width), name),
+                          header.orientation);
+  }
   const cv::Mat stored = decode_stored(encoded, header.format, name);
   if (stored.empty())
     fail(ErrorCode::kData, "{}: the image is damaged or truncated and cannot be decoded", name);

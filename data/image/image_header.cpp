@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 
 #include "core/error.h"
 
@@ -82,7 +83,9 @@ ImageHeader read_png(const ByteReader& reader) {
   }
   header.width = reader.big(16, 4);
   header.height = reader.big(20, 4);
-  header.alpha = (reader.byte(25) & 4U) != 0;
+  constexpr std::uint32_t kGreyAlpha = 4, kRgba = 6;
+  const std::uint32_t depth = reader.byte(24), colour_type = reader.byte(25);
+  header.alpha = colour_type == kRgba || (colour_type == kGreyAlpha && depth == 16);
   for (std::size_t at = 8;;) {
     const std::size_t length = reader.big(at, 4);
     reader.require(at + 8, length + 4);
@@ -108,7 +111,18 @@ std::size_t skip_entropy_coded(const ByteReader& reader, std::size_t at) {
   }
 }
 
+/// The dimensions. A second frame header would name others than those that are decoded.
+void read_frame(const ByteReader& reader, std::size_t at, ImageHeader& header) {
+  if (header.width != 0 || header.height != 0)
+    fail(ErrorCode::kData, "{}: a second JPEG frame header at byte {}", reader.name(), at);
+  header.height = reader.big(at + 5, 2);
+  header.width = reader.big(at + 7, 2);
+  header.cmyk = reader.byte(at + 9) == 4;
+}
+
 ImageHeader read_jpeg(const ByteReader& reader) {
+  constexpr int kMaxScans = 100;  // Each costs time in proportion to the pixels, whatever its length.
+  int scans = 0;
   ImageHeader header{ImageFormat::kJpeg};
   for (std::size_t at = 2;;) {
     if (reader.byte(at) != 0xff)
@@ -123,14 +137,14 @@ ImageHeader read_jpeg(const ByteReader& reader) {
     if (length < 2)
       fail(ErrorCode::kData, "{}: a JPEG segment of length {} at byte {}", reader.name(), length, at);
     reader.require(at + 2, length);
-    if (starts_frame(marker)) {
-      header.height = reader.big(at + 5, 2);
-      header.width = reader.big(at + 7, 2);
-    }
+    if (starts_frame(marker)) read_frame(reader, at, header);
     if (marker == 0xe1 && length >= 16 && reader.text_at(at + 4, std::string_view("Exif\0\0", 6)))
       header.orientation = exif_orientation(reader.part(at + 10, length - 8));
     at += 2 + length;
-    if (marker == 0xda) at = skip_entropy_coded(reader, at);
+    if (marker != 0xda) continue;
+    if (++scans > kMaxScans)
+      fail(ErrorCode::kData, "{}: a JPEG of more than {} scans", reader.name(), kMaxScans);
+    at = skip_entropy_coded(reader, at);
   }
   return header;
 }
@@ -143,6 +157,9 @@ ImageHeader read_webp(const ByteReader& reader) {
     const std::size_t length = reader.little(at + 4, 4), body = at + 8;
     reader.require(body, length);
     if (reader.text_at(at, "VP8X") && header.width == 0) {
+      constexpr std::uint32_t kAnimation = 2;
+      if ((reader.byte(body) & kAnimation) != 0)
+        fail(ErrorCode::kData, "{}: an animated WebP; only still images are read", reader.name());
       header.width = std::int64_t{reader.little(body + 4, 3)} + 1;
       header.height = std::int64_t{reader.little(body + 7, 3)} + 1;
     } else if (reader.text_at(at, "VP8L") && header.width == 0) {
@@ -176,7 +193,9 @@ ImageHeader read_bmp(const ByteReader& reader) {
   const std::uint32_t compression = core ? 0 : reader.little(30, 4);
   if (header.width > 0 && (compression == 0 || compression == 3)) {
     const std::int64_t row = (header.width * bits + 31) / 32 * 4;
-    reader.require(reader.little(10, 4), static_cast<std::size_t>(row * header.height));
+    std::int64_t bytes = 0;
+    if (__builtin_mul_overflow(row, header.height, &bytes)) bytes = std::numeric_limits<std::int64_t>::max();
+    reader.require(reader.little(10, 4), static_cast<std::size_t>(bytes));
   }
   return header;
 }

@@ -64,12 +64,19 @@ class FileImageLoader : public ImageLoader {
  private:
   std::shared_ptr<const Picture> decoded(const std::string& name) {
     if (auto picture = pictures_.find(name)) return picture;
-    const std::string bytes = read_file(name);
+    const std::string bytes = read_file(name, max_encoded_bytes());
     auto picture = std::make_shared<const Picture>(
         decode_image(std::as_bytes(std::span(bytes.data(), bytes.size())), config_.max_decoded_pixels, name));
     // Without augmentation the processed result is what is asked for again.
     if (augmentation_.enabled) pictures_.insert(name, picture);
     return picture;
+  }
+
+  /// No picture within the pixel limit needs more: 8 bytes a pixel (16-bit RGBA, not compressed) and
+  /// metadata.
+  std::uint64_t max_encoded_bytes() const {
+    constexpr std::uint64_t kBytesPerPixel = 8, kMetadata = std::uint64_t{16} << 20;
+    return static_cast<std::uint64_t>(config_.max_decoded_pixels) * kBytesPerPixel + kMetadata;
   }
 
   ImageInput process(const Picture& picture, const std::string& name) const {

@@ -20,10 +20,11 @@ struct Picture {
   std::vector<std::uint8_t> bytes;  ///< [height, width, channels]
 };
 
-/// Bytes of a PNG, JPEG, WebP or BMP -> RGB: EXIF orientation applied, an alpha channel composed on white (a
-/// palette's transparent entry keeps its colour, as in Pillow's conversion), palette, grey, 16-bit and CMYK
-/// converted. The header's dimensions are checked against `max_pixels` before anything is decoded. `name` is
-/// for messages. Error{kData}: not an image, truncated, too large.
+/// Bytes of a PNG, JPEG, WebP or BMP -> RGB, the bytes that Pillow 13 and qwen_vl_utils give: EXIF
+/// orientation applied, RGBA composed on white (8-bit grey with alpha loses it, a palette's transparent entry
+/// keeps its colour), palette, grey, 16-bit (high byte; 16-bit grey is cut off at 255) and CMYK converted.
+/// The header's dimensions are checked against `max_pixels` before anything is decoded. `name` is for
+/// messages. Error{kData}: not an image, truncated, too large.
 Picture decode_image(std::span<const std::byte> encoded, std::int64_t max_pixels, std::string_view name);
 
 /// Pillow 13's Image.resize(BICUBIC) on 8 bit, bit for bit: separable, antialiased, fixed-point coefficients,
@@ -31,8 +32,9 @@ Picture decode_image(std::span<const std::byte> encoded, std::int64_t max_pixels
 /// w_out)).
 Picture resize_bicubic(const Picture& picture, std::int32_t height, std::int32_t width);
 
-/// Height and width, both multiples of `factor`, area within [min_pixels, max_pixels], aspect kept. Source:
-/// Qwen2-VL's smart_resize. Error{kData}: aspect ratio beyond 200.
+/// Height and width, both multiples of `factor`, area within [min_pixels, max_pixels] (above it where a thin
+/// strip's side would fall below `factor`), aspect kept. Source: Qwen2-VL's smart_resize. Error{kData}:
+/// aspect ratio beyond 200.
 std::pair<std::int32_t, std::int32_t> smart_resize(std::int32_t height, std::int32_t width,
                                                    std::int32_t factor, std::int64_t min_pixels,
                                                    std::int64_t max_pixels);

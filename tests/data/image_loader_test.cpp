@@ -106,6 +106,19 @@ TEST_CASE("a loader's errors name the file") {
   CHECK(std::string(thin.what()).find("strip.png") != std::string::npos);
 }
 
+TEST_CASE("a file larger than any picture within the pixel limit is not read") {
+  const Folder folder;
+  ImageProcessorConfig config = small_config();
+  config.max_decoded_pixels = 1000;
+  const auto loader = make_image_loader(config, AugmentConfig{}, 4);
+  const auto path = folder.path() / "huge.png";
+  write_file_atomically(path, "\x89PNG\r\n\x1a\n");
+  std::filesystem::resize_file(path, std::uintmax_t{1} << 40);  // Sparse: a terabyte that takes no room.
+  const Error error = refusal(*loader, path);
+  CHECK(error.code() == ErrorCode::kData);
+  CHECK(std::string(error.what()).find("huge.png") != std::string::npos);
+}
+
 TEST_CASE("a loader serves several threads") {
   const Folder folder;
   std::vector<fs::path> paths;

@@ -98,7 +98,41 @@ TEST_CASE("a lossless WebP, a BMP and a PNG decode to exactly their pixels") {
 
 TEST_CASE("JPEGs in RGB and in CMYK decode to their picture within the loss") {
   CHECK(distance_to_sample(decode(testing::kJpegRgb)) <= 12);
-  CHECK(distance_to_sample(decode(testing::kJpegCmyk)) <= 16);
+  const Picture cmyk = decode(testing::kJpegCmyk);
+  CHECK(distance_to_sample(cmyk) <= 16);
+  // Pillow 13's convert("RGB") of the same bytes; OpenCV's own conversion differs by one level in most.
+  CHECK(pixel(cmyk, 0, 0) == std::array{0, 0, 255});
+  CHECK(pixel(cmyk, 2, 3) == std::array{84, 99, 177});
+  CHECK(pixel(cmyk, 5, 8) == std::array{224, 250, 45});
+}
+
+TEST_CASE("a JPEG with a second frame header is refused, whatever size each of them says") {
+  // The decoder would go by the first, which here says 65535 x 65535.
+  Bytes bomb(testing::kJpegRgb, testing::kJpegRgb + sizeof(testing::kJpegRgb));
+  std::size_t frame = 0;
+  while (bomb[frame] != 0xff || bomb[frame + 1] != 0xc0) ++frame;
+  const Bytes second(bomb.begin() + static_cast<std::ptrdiff_t>(frame),
+                     bomb.begin() + static_cast<std::ptrdiff_t>(frame) + 19);
+  std::fill(bomb.begin() + static_cast<std::ptrdiff_t>(frame) + 5,
+            bomb.begin() + static_cast<std::ptrdiff_t>(frame) + 9, std::uint8_t{0xff});
+  bomb.insert(bomb.end() - 2, second.begin(), second.end());
+  const long before = peak_kilobytes();
+  CHECK(contains(refusal(bomb), "second JPEG frame header"));
+  CHECK(peak_kilobytes() - before < 8192);
+}
+
+TEST_CASE("a JPEG of very many scans is refused") {
+  Bytes many(testing::kJpegRgb, testing::kJpegRgb + sizeof(testing::kJpegRgb) - 2);
+  const Bytes empty_scan{0xff, 0xda, 0x00, 0x08, 0x01, 0x01, 0x00, 0x00, 0x3f, 0x00};
+  for (int i = 0; i < 100; ++i) many.insert(many.end(), empty_scan.begin(), empty_scan.end());
+  many.insert(many.end(), {0xff, 0xd9});
+  CHECK(contains(refusal(many), "more than 100 scans"));
+}
+
+TEST_CASE("an animated WebP is refused by name") {
+  Bytes webp{'R', 'I', 'F', 'F', 22, 0,    0, 0, 'W', 'E', 'B', 'P', 'V', 'P', '8',
+             'X', 10,  0,   0,   0,  0x02, 0, 0, 0,   8,   0,   0,   5,   0,   0};
+  CHECK(contains(refusal(webp), "folder/face.img: an animated WebP"));
 }
 
 TEST_CASE("a stuffed zero in JPEG data is no marker") {
@@ -133,9 +167,19 @@ TEST_CASE("grey, bilevel, palette and 16-bit PNGs become RGB") {
                                         .colour_type = 2,
                                         .rows = {0x12, 0xff, 0x80, 0x00, 0xff, 0x34, 0, 1, 0, 2, 0, 3}}));
   CHECK(deep.bytes == Bytes{0x12, 0x80, 0xff, 0, 0, 0});
+  // Pillow cuts 16-bit grey off at 255 instead of taking the high byte: levels 0x00fe, 0x0100, 0x8000.
+  const Picture deep_grey = decode(make_png({.width = 3,
+                                             .height = 1,
+                                             .depth = 16,
+                                             .colour_type = 0,
+                                             .rows = {0x00, 0xfe, 0x01, 0x00, 0x80, 0x00}}));
+  CHECK(pixel(deep_grey, 0, 0) == std::array{254, 254, 254});
+  CHECK(pixel(deep_grey, 0, 1) == std::array{255, 255, 255});
+  CHECK(pixel(deep_grey, 0, 2) == std::array{255, 255, 255});
 }
 
-TEST_CASE("alpha is composed on white, a palette's transparent entry keeps its colour") {
+TEST_CASE(
+    "RGBA is composed on white, 8-bit grey loses its alpha, a palette's transparent entry keeps its colour") {
   const Picture rgba = decode(make_png({.width = 3,
                                         .height = 1,
                                         .depth = 8,
@@ -146,10 +190,14 @@ TEST_CASE("alpha is composed on white, a palette's transparent entry keeps its c
   // 51 / 255 is a fifth: 100 / 5 + 255 * 4 / 5 = 224, 204, 40 + 204 = 244.
   CHECK(pixel(rgba, 0, 2) == std::array{224, 204, 244});
 
+  // Pillow's modes: LA, converted without its alpha, and RGBA for 16 bits.
   const Picture grey_alpha =
       decode(make_png({.width = 2, .height = 1, .depth = 8, .colour_type = 4, .rows = {100, 255, 100, 51}}));
   CHECK(pixel(grey_alpha, 0, 0) == std::array{100, 100, 100});
-  CHECK(pixel(grey_alpha, 0, 1) == std::array{224, 224, 224});
+  CHECK(pixel(grey_alpha, 0, 1) == std::array{100, 100, 100});
+  const Picture deep_alpha =
+      decode(make_png({.width = 1, .height = 1, .depth = 16, .colour_type = 4, .rows = {100, 0, 51, 0}}));
+  CHECK(pixel(deep_alpha, 0, 0) == std::array{224, 224, 224});
 
   const Picture palette = decode(make_png({.width = 2,
                                            .height = 1,
