@@ -87,6 +87,20 @@ std::string pcre2_message(int code) {
 struct MatchDataDeleter {
   void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
 };
+struct MatchContextDeleter {
+  void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
+};
+
+/// The patterns of real tokenizers step over a text a few times; one that backtracks without end is stopped.
+std::unique_ptr<pcre2_match_context, MatchContextDeleter> limits_for(std::size_t text_bytes) {
+  constexpr std::uint64_t kSteps = 10'000, kStepsPerByte = 32;
+  constexpr std::uint32_t kHeapKib = 256 * 1024;
+  std::unique_ptr<pcre2_match_context, MatchContextDeleter> limits(pcre2_match_context_create(nullptr));
+  const std::uint64_t steps = std::min<std::uint64_t>(kSteps + kStepsPerByte * text_bytes, UINT32_MAX);
+  pcre2_set_match_limit(limits.get(), static_cast<std::uint32_t>(steps));
+  pcre2_set_heap_limit(limits.get(), kHeapKib);
+  return limits;
+}
 
 std::size_t next_character(std::string_view text, std::size_t at) {
   do ++at;
@@ -98,29 +112,23 @@ std::size_t next_character(std::string_view text, std::size_t at) {
 
 struct PreTokenizer::Regex {
   pcre2_code* code = nullptr;
-  pcre2_match_context* limits = nullptr;
 
   explicit Regex(const std::string& pattern) {
     const std::string translated = to_pcre2(pattern);
     int error = 0;
     PCRE2_SIZE offset = 0;
     code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                         PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
+                         PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);
     if (code == nullptr) {
       fail(ErrorCode::kData, "the split pattern \"{}\" does not compile: {} (at {})", pattern,
            pcre2_message(error), offset);
     }
     // Without JIT (absent on some processors) the interpreter gives the same matches.
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
-    limits = pcre2_match_context_create(nullptr);
-    pcre2_set_match_limit(limits, UINT32_MAX);
   }
   Regex(const Regex&) = delete;
   Regex& operator=(const Regex&) = delete;
-  ~Regex() {
-    pcre2_match_context_free(limits);
-    pcre2_code_free(code);
-  }
+  ~Regex() { pcre2_code_free(code); }
 };
 
 PreTokenizer::PreTokenizer(const std::vector<std::string>& patterns) {
@@ -151,11 +159,12 @@ void PreTokenizer::split_from(std::size_t pattern, std::string_view text,
   };
   const Regex& regex = *regexes_[pattern];
   const std::unique_ptr<pcre2_match_data, MatchDataDeleter> match(pcre2_match_data_create(1, nullptr));
+  const auto limits = limits_for(text.size());
   const PCRE2_SIZE* span = pcre2_get_ovector_pointer(match.get());
   std::size_t at = 0, emitted = 0;
   while (at < text.size()) {
     const int code = pcre2_match(regex.code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
-                                 PCRE2_NO_UTF_CHECK, match.get(), regex.limits);
+                                 PCRE2_NO_UTF_CHECK, match.get(), limits.get());
     if (code == PCRE2_ERROR_NOMATCH) break;
     if (code < 0)
       fail(ErrorCode::kData, "the split pattern failed at byte {} of a text: {}", at, pcre2_message(code));

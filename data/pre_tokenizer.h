@@ -25,7 +25,8 @@ class PreTokenizer {
   PreTokenizer& operator=(PreTokenizer&&) noexcept;
   ~PreTokenizer();
 
-  /// Appends views into `text`, whose concatenation is `text`. REQUIRES valid UTF-8.
+  /// Appends views into `text`, whose concatenation is `text`. REQUIRES valid UTF-8. Error{kData} when a
+  /// pattern backtracks out of proportion to the text.
   void split(std::string_view text, std::vector<std::string_view>& pieces) const;
 
  private:

@@ -1,5 +1,6 @@
 #include "data/tokenizer_file.h"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <string_view>
@@ -20,6 +21,7 @@ using simdjson::dom::element;
 using simdjson::dom::object;
 
 constexpr std::int64_t kMaxId = (1 << 24) - 1;
+constexpr std::size_t kMaxHoles = 1 << 20;  ///< Ids without a token: each takes memory.
 constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 30;
 constexpr std::size_t kMaxDepth = 64;
 
@@ -285,6 +287,15 @@ void read_configured_tokens(const fs::path& folder, TokenizerSpec& spec) {
   }
 }
 
+void check_holes(const Reader& reader, const TokenizerSpec& spec) {
+  std::int32_t largest = 0;
+  for (const auto& [spelling, id] : spec.vocab) largest = std::max(largest, id);
+  for (const AddedToken& token : spec.added_tokens) largest = std::max(largest, token.id);
+  const std::size_t tokens = spec.vocab.size() + spec.added_tokens.size();
+  if (static_cast<std::size_t>(largest) > tokens + kMaxHoles)
+    reader.wrong("model.vocab", fmt::format("has the id {} among {} tokens", largest, tokens));
+}
+
 }  // namespace
 
 TokenizerSpec read_tokenizer_json(const fs::path& file) {
@@ -302,6 +313,7 @@ TokenizerSpec read_tokenizer_json(const fs::path& file) {
     reader.wrong("pre_tokenizer", "has no ByteLevel; only byte-level BPE is read");
   }
   check_post_processor(reader, root);
+  check_holes(reader, spec);
   return spec;
 }
 
@@ -322,6 +334,7 @@ TokenizerSpec read_vocab_and_merges(const fs::path& folder) {
     at = end + 1;
   }
   read_configured_tokens(folder, spec);
+  check_holes(reader, spec);
   return spec;
 }
 

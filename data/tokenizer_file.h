@@ -10,8 +10,8 @@
 
 namespace ferro {
 
-/// What a tokenizer's files say, checked: every id is in [0, 2^24), every merge names tokens of the
-/// vocabulary.
+/// What a tokenizer's files say, checked: every id is in [0, 2^24) and at most a million are left out, every
+/// merge names tokens of the vocabulary.
 struct TokenizerSpec {
   struct Merge {
     std::int32_t left = 0, right = 0, merged = 0;

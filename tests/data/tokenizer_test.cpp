@@ -198,6 +198,30 @@ TEST_CASE("a split pattern that does not compile is named") {
   CHECK_THROWS_WITH(PreTokenizer({"(unclosed"}), Catch::Contains("(unclosed"));
 }
 
+TEST_CASE("a split pattern that backtracks without end is stopped") {
+  const PreTokenizer hostile({"(a+)+$|(b|b)*c"});
+  std::vector<std::string_view> pieces;
+  const std::string text = std::string(60, 'a') + "!" + std::string(60, 'b');
+  CHECK_THROWS_WITH(hostile.split(text, pieces), Catch::Contains("split pattern failed"));
+  // Long runs cost the real patterns steps as well.
+  const PreTokenizer qwen({kQwen2SplitPattern});
+  for (const char* run : {" ", "a", "!", "\n", "\t\n", " \n"}) {
+    std::string long_run;
+    while (long_run.size() < 200'000) long_run += run;
+    pieces.clear();
+    qwen.split(long_run + "x", pieces);
+    CHECK_FALSE(pieces.empty());
+  }
+}
+
+TEST_CASE("ids with a wide gap between them are refused, since each takes memory") {
+  json root = minimal();
+  root["model"]["vocab"]["ab"] = 1'000'000;
+  CHECK(error_of(root.dump()) == "no error");
+  root["model"]["vocab"]["ab"] = 16'000'000;
+  CHECK_THAT(error_of(root.dump()), Catch::Contains("16000000"));
+}
+
 TEST_CASE("pieces cover the text, whatever the patterns") {
   const PreTokenizer literal({quote_pattern("."), kQwen2SplitPattern}), none({}), empty_match({"x*"});
   for (const std::string text : {"a.b c", "\xC3\xA9.\xF0\x9F\x98\x80", ".", "xx y"}) {
