@@ -20,9 +20,13 @@ inline std::optional<std::filesystem::path> folder_from(const char* variable, co
   return std::nullopt;
 }
 
-/// Tensors and cases computed by transformers and TRL.
+/// Tensors and cases computed by transformers and TRL: the full set where it is, else the part of it in
+/// tests/golden.
 inline std::optional<std::filesystem::path> golden_dir() {
-  return folder_from("FERRO_GOLDEN_DIR", "../shared/golden");
+  const auto full = folder_from("FERRO_GOLDEN_DIR", "../shared/golden");
+  const char* chosen = std::getenv("FERRO_GOLDEN_DIR");
+  if (full || (chosen != nullptr && *chosen != '\0')) return full;
+  return std::filesystem::path(FERRO_SOURCE_DIR) / "tests/golden";
 }
 /// The FER+ faces.
 inline std::optional<std::filesystem::path> faces_dir() {
@@ -51,10 +55,32 @@ inline nlohmann::json read_json(const std::filesystem::path& path) {
     }                                                             \
   } while (false)
 
-/// One line per golden comparison: the largest difference beside its tolerance.
+/// Whether the set's manifest has the part that a JSON pointer names.
+inline bool golden_has(const std::filesystem::path& golden, const std::string& pointer) {
+  return read_json(golden / "manifest.json").contains(nlohmann::json::json_pointer(pointer));
+}
+
+/// Ends a test case that needs a part ("/grpo/e2e") which this golden set has not got.
+#define FERRO_SKIP_UNLESS_GOLDEN(golden, pointer)                                    \
+  do {                                                                               \
+    FERRO_SKIP_UNLESS(golden, "the golden folder");                                  \
+    if (!::ferro::testing::golden_has(*(golden), pointer)) {                         \
+      std::cout << "FERRO_SKIPPED: this golden folder has no " << (pointer) << '\n'; \
+      return;                                                                        \
+    }                                                                                \
+  } while (false)
+
+// One line per golden comparison. tests/run.sh collects them by their form.
+
+/// The largest difference beside its tolerance.
 inline void report_difference(const std::string& what, double difference, double tolerance) {
   std::cout << "golden " << what << ": largest difference " << difference << " (tolerance " << tolerance
             << ")\n";
+}
+
+/// A comparison that allows no difference: how many items (ids, tokens, bytes, rows) it compared.
+inline void report_equality(const std::string& what, std::size_t compared, std::size_t different) {
+  std::cout << "golden " << what << ": " << different << " of " << compared << " differ (exact)\n";
 }
 
 }  // namespace ferro::testing

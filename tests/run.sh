@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Sets up, builds and tests. Options are ctest's: `bash tests/run.sh -L golden`, `-R name`, `-L bench`.
+# With `-L golden` it ends with a table: the largest difference of each comparison with golden files beside its tolerance.
 # Without a label of its own, a run leaves out bench (measurements), slurm and gpu (which need more than this machine).
 #   FERRO_PRESET=asan|tsan|dev     another preset of CMakePresets.json than release
-#   FERRO_GOLDEN_DIR=folder        golden files, instead of ../shared/golden
+#   FERRO_GOLDEN_DIR=folder        golden files, instead of ../shared/golden (or, where that is absent, the part in tests/golden)
 #   FERRO_REQUIRE_GOLDEN=1         fail when a golden test is skipped or none ran
 set -euo pipefail
 
@@ -33,7 +34,9 @@ fi
 echo "build ($preset): $(($(date +%s) - started)) s"
 
 default_labels=(-LE '^(bench|slurm|gpu)$')
+table=
 for option in "$@"; do
+  case $option in golden | -Lgolden | --label-regex=golden) table=1 ;; esac
   case $option in
     -L | -LE | -L* | --label-regex* | --label-exclude*) default_labels=() ;;
     -N | --show-only*) exec ctest --test-dir "$build" "$@" ;;
@@ -82,9 +85,33 @@ awk -v summary="$build/tests-summary.txt" '
   }' "$build/golden-tests.txt" "$build/tests.xml"
 read -r passed failed skipped golden_passed golden_failed golden_skipped <"$build/tests-summary.txt"
 
+# ctest hides what passing tests print; its log has it. One line per comparison, in the order of their names.
+differences=$build/golden-differences.txt
+{ grep -h '^golden ' "$build/Testing/Temporary/LastTest.log" || true; } | sort | awk '
+  match($0, /: largest difference [^ ]+ \(tolerance [^)]*\)$/) {
+    split(substr($0, RSTART + 21), part, " ")
+    sub(/\)$/, "", part[3])
+    printf "%-100s %12s %12s\n", substr($0, 8, RSTART - 8), part[1], part[3]
+    next
+  }
+  match($0, /: [0-9]+ of [0-9]+ differ \(exact\)$/) {
+    split(substr($0, RSTART + 2), part, " ")
+    printf "%-100s %12s %12s\n", substr($0, 8, RSTART - 8), part[1] " of " part[3], "exact"
+    next
+  }
+  { others = others substr($0, 8) "\n" }
+  END { printf "%s", others }' >"$differences"
+if [ -n "$table" ] && [ -s "$differences" ]; then
+  printf '\n%-100s %12s %12s\n' "golden comparison" difference tolerance
+  cat "$differences"
+  echo
+fi
+
 golden=${FERRO_GOLDEN_DIR:-$root/../shared/golden}
 if [ -d "$golden" ]; then
   echo "golden folder: $(cd "$golden" && pwd): $golden_passed passed, $golden_failed failed, $golden_skipped skipped"
+elif [ -z "${FERRO_GOLDEN_DIR:-}" ]; then
+  echo "golden folder: the full one is absent, so the part in tests/golden: $golden_passed passed, $golden_failed failed, $golden_skipped skipped"
 else
   echo "golden folder: none at $golden: $golden_skipped golden tests skipped"
 fi

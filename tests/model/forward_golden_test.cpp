@@ -138,7 +138,7 @@ void compare_case(const GoldenSet& set, const std::string& name, const json& ent
 
 void compare_all_cases(bool panels) {
   const auto golden = testing::golden_dir();
-  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  FERRO_SKIP_UNLESS_GOLDEN(golden, "/forward/cases");
   const GoldenSet set(*golden);
   const Model model = set.model(panels);
   for (const auto& [name, entry] : set.manifest().at("forward").at("cases").items()) {
@@ -157,7 +157,7 @@ TEST_CASE("on plain weights every forward case agrees with transformers, rows pa
 
 TEST_CASE("a row's hidden states do not depend on the rows packed with it") {
   const auto golden = testing::golden_dir();
-  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  FERRO_SKIP_UNLESS_GOLDEN(golden, "/forward/cases");
   const at::NoGradGuard no_grad;
   const GoldenSet set(*golden);
   const Model model = set.model(true);
@@ -178,7 +178,7 @@ TEST_CASE("a row's hidden states do not depend on the rows packed with it") {
 
 TEST_CASE("window order and sequence borders equal transformers' for every grid and window size") {
   const auto golden = testing::golden_dir();
-  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  FERRO_SKIP_UNLESS_GOLDEN(golden, "/forward/window_index");
   const GoldenSet set(*golden);
   const json& entry = set.manifest().at("forward").at("window_index");
   const json cases = set.json(entry.at("file").get<std::string>());

@@ -101,7 +101,7 @@ void check_confusion(const ClassificationReport& report, const json& expected,
 
 TEST_CASE("labels and rewards of every golden response are the published evaluator's") {
   const auto golden = testing::golden_dir();
-  FERRO_SKIP_UNLESS(golden, "golden folder");
+  FERRO_SKIP_UNLESS_GOLDEN(golden, "/grpo/ferbench");
   const FerbenchGolden ferbench = load(*golden);
   const json& items = ferbench.file.at("items");
   REQUIRE(items.size() == ferbench.entry.at("items").get<std::size_t>());
@@ -131,7 +131,7 @@ TEST_CASE("labels and rewards of every golden response are the published evaluat
 
 TEST_CASE("metrics of every golden data set and of all pooled are the published evaluator's") {
   const auto golden = testing::golden_dir();
-  FERRO_SKIP_UNLESS(golden, "golden folder");
+  FERRO_SKIP_UNLESS_GOLDEN(golden, "/grpo/ferbench");
   const FerbenchGolden ferbench = load(*golden);
   const double tolerance = ferbench.entry.at("tolerances").at("metrics").at("abs");
   const json& items = ferbench.file.at("items");

@@ -155,7 +155,7 @@ int differing_tokens(std::vector<std::int32_t> answer, const json& expected, con
 
 TEST_CASE("greedy answers are generate()'s, token by token, from every checkpoint") {
   const auto golden = testing::golden_dir();
-  FERRO_SKIP_UNLESS(golden, "golden folder");
+  FERRO_SKIP_UNLESS_GOLDEN(golden, "/generation/greedy");
   const json manifest = testing::read_json(*golden / "manifest.json");
   const json& greedy = manifest.at("generation").at("greedy");
   const json expected = testing::read_json(*golden / greedy.at("file").get<std::string>());
@@ -184,7 +184,7 @@ TEST_CASE("greedy answers are generate()'s, token by token, from every checkpoin
 
 TEST_CASE("all greedy cases at once give what each gives alone") {
   const auto golden = testing::golden_dir();
-  FERRO_SKIP_UNLESS(golden, "golden folder");
+  FERRO_SKIP_UNLESS_GOLDEN(golden, "/generation/greedy");
   const json manifest = testing::read_json(*golden / "manifest.json");
   const json& greedy = manifest.at("generation").at("greedy");
   const json expected = testing::read_json(*golden / greedy.at("file").get<std::string>());
@@ -209,7 +209,7 @@ TEST_CASE("all greedy cases at once give what each gives alone") {
 
 TEST_CASE("the logits of each decoding step through the cache are generate()'s") {
   const auto golden = testing::golden_dir();
-  FERRO_SKIP_UNLESS(golden, "golden folder");
+  FERRO_SKIP_UNLESS_GOLDEN(golden, "/generation/step_logits");
   const json manifest = testing::read_json(*golden / "manifest.json");
   const json& generation = manifest.at("generation");
   const json& steps = generation.at("step_logits");
@@ -243,7 +243,7 @@ TEST_CASE("the logits of each decoding step through the cache are generate()'s")
 
 TEST_CASE("probabilities after the processors are generate()'s") {
   const auto golden = testing::golden_dir();
-  FERRO_SKIP_UNLESS(golden, "golden folder");
+  FERRO_SKIP_UNLESS_GOLDEN(golden, "/generation/sampling");
   const json generation = testing::read_json(*golden / "manifest.json").at("generation");
   const json& sampling = generation.at("sampling");
   const at::Tensor logits = tensor_of(*golden, sampling.at("logits")).contiguous();

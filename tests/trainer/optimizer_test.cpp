@@ -90,7 +90,7 @@ TEST_CASE("learning rates are transformers' get_scheduler's") {
 
 TEST_CASE("what decays by name is what transformers' Trainer decays") {
   const auto golden = testing::golden_dir();
-  FERRO_SKIP_UNLESS(golden, "the golden folder");
+  FERRO_SKIP_UNLESS_GOLDEN(golden, "/grpo/e2e");
   const nlohmann::json e2e = testing::read_json(*golden / "manifest.json").at("grpo").at("e2e");
   const nlohmann::json file = testing::read_json(*golden / e2e.at("file").get<std::string>());
   for (const auto& [name, variant] : file.at("variants").items()) {
