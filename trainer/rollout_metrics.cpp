@@ -67,6 +67,20 @@ std::map<std::string, double> reward_metrics(const std::vector<std::string>& nam
   return metrics;
 }
 
+bool ended_by_itself(std::span<const std::int32_t> token_ids, std::span<const std::int32_t> stop_ids) {
+  return !token_ids.empty() &&
+         std::find(stop_ids.begin(), stop_ids.end(), token_ids.back()) != stop_ids.end();
+}
+
+double answer_kl(std::span<const float> old_logps, std::span<const float> ref_logps) {
+  FERRO_CHECK(old_logps.size() == ref_logps.size(), "{} log-probs, {} of the reference", old_logps.size(),
+              ref_logps.size());
+  double sum = 0;
+  for (std::size_t t = 0; t < old_logps.size(); ++t)
+    sum += static_cast<double>(old_logps[t]) - static_cast<double>(ref_logps[t]);
+  return sum;
+}
+
 std::map<std::string, double> completion_metrics(std::span<const std::int64_t> lengths,
                                                  std::span<const std::uint8_t> terminated) {
   FERRO_CHECK(lengths.size() == terminated.size(), "{} lengths, {} marks", lengths.size(), terminated.size());

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,16 +16,32 @@ template <class Real>
 struct LossBatch {
   std::int64_t rows = 0, width = 0;
   std::vector<std::int64_t> offsets;
-  std::vector<Real> logps, old_logps, ref_logps, entropies, advantages;
+  std::vector<Real> logps, entropies, advantages;
   std::vector<std::uint8_t> mask, tool_mask;
+  std::map<std::string, std::vector<Real>> optional;  ///< The rest by name.
 
-  PolicyLossInputs<Real> inputs(bool with_old, bool with_ref, std::span<const std::uint8_t> trained) const {
+  /// With the optional tensors of these names.
+  PolicyLossInputs<Real> inputs(const std::set<std::string>& with,
+                                std::span<const std::uint8_t> trained) const {
     PolicyLossInputs<Real> in;
     in.offsets = offsets;
     in.logps = logps;
-    if (with_old) in.old_logps = old_logps;
-    if (with_ref) in.ref_logps = ref_logps;
     in.entropies = entropies;
+    for (const std::string& name : with) {
+      if (name == "tool_mask") continue;
+      std::span<const Real> values = optional.at(name);
+      if (name == "old_logps") {
+        in.old_logps = values;
+      } else if (name == "ref_logps") {
+        in.ref_logps = values;
+      } else if (name == "sampling_logps") {
+        in.sampling_logps = values;
+      } else if (static_cast<std::int64_t>(values.size()) == rows) {
+        in.sequence_correction = values;
+      } else {
+        in.token_correction = values;
+      }
+    }
     in.advantages = advantages;
     in.mask = trained;
     return in;
@@ -53,12 +71,12 @@ LossBatch<Real> read_loss_batch(const std::filesystem::path& golden, const nlohm
   batch.width = logps.size(1);
   for (std::int64_t i = 0; i <= batch.rows; ++i) batch.offsets.push_back(i * batch.width);
   batch.logps = values_of<Real>(logps);
-  batch.old_logps = values_of<Real>(get("old_logps"));
-  batch.ref_logps = values_of<Real>(get("ref_logps"));
   batch.entropies = values_of<Real>(get("entropies"));
   batch.advantages = values_of<Real>(get("advantages"));
   batch.mask = values_of<std::uint8_t>(get("mask"));
   batch.tool_mask = values_of<std::uint8_t>(get("tool_mask"));
+  for (const auto& [name, entry] : tensors.items())
+    batch.optional[name] = values_of<Real>(manifest_tensor(golden, entry));
   return batch;
 }
 
