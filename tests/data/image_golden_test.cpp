@@ -97,7 +97,7 @@ void check_same(const std::string& what, const json& stored, const std::string& 
 /// What the reference saw: the file as stored, or turned upright. Nothing where it dropped alpha, which ferro
 /// composes on white.
 std::optional<Picture> reference_input(const Set& set, const json& entry) {
-  if (entry.at("pil_mode").get<std::string>().ends_with("A")) return std::nullopt;
+  if (entry.at("pil_mode") == "RGBA") return std::nullopt;
   const fs::path path = set.root / entry.at("file").get<std::string>();
   return entry.at("oriented_by_exif").get<bool>() ? decode(path) : decode_as_stored(path);
 }
