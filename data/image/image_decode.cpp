@@ -55,7 +55,17 @@ void copy_as_rgb(const cv::Mat& stored, bool alpha, Picture& picture) {
   }
 }
 
+/// OpenCV takes a file that libwebp does not know after all for DICOM or DTED by four bytes inside it, and
+/// those decoders allocate what the file asks for.
+void refuse_second_format(std::span<const std::byte> encoded, std::string_view name) {
+  constexpr std::pair<std::size_t, const char*> kMarks[] = {{128, "DICM"}, {140, "DTED"}};
+  for (const auto& [place, mark] : kMarks)
+    if (encoded.size() >= place + 4 && std::memcmp(encoded.data() + place, mark, 4) == 0)
+      fail(ErrorCode::kData, "{}: a WebP that is marked as {} as well", name, mark);
+}
+
 cv::Mat decode_stored(std::span<const std::byte> encoded, ImageFormat format, std::string_view name) {
+  if (format == ImageFormat::kWebp) refuse_second_format(encoded, name);
   const cv::Mat input(1, static_cast<int>(encoded.size()), CV_8U, const_cast<std::byte*>(encoded.data()));
   // Orientation is ours. The fourth byte of a BMP pixel is padding, not alpha.
   const int mode =

@@ -149,32 +149,60 @@ ImageHeader read_jpeg(const ByteReader& reader) {
   return header;
 }
 
+/// The frame of a WebP: RFC 9649, sections 2.5 and 2.6, as strictly as libwebp. OpenCV asks its other
+/// decoders (DICOM's among them) about a file that libwebp does not know.
+void read_webp_frame(const ByteReader& reader, std::size_t chunk, ImageHeader& header) {
+  const std::size_t length = reader.little(chunk + 4, 4), body = chunk + 8;
+  std::int64_t width = 0, height = 0;
+  bool known = false;
+  if (reader.text_at(chunk, "VP8L")) {
+    const std::uint32_t bits = reader.little(body + 1, 4);
+    known = length >= 5 && reader.byte(body) == 0x2fU && bits >> 29 == 0;
+    width = std::int64_t{bits & 0x3fffU} + 1;
+    height = std::int64_t{(bits >> 14) & 0x3fffU} + 1;
+  } else {
+    const std::uint32_t tag = reader.little(body, 3);
+    const bool key_frame = (tag & 1U) == 0, shown = (tag & 16U) != 0;
+    known = length >= 10 && key_frame && shown && ((tag >> 1) & 7U) <= 3 && tag >> 5 < length &&
+            reader.text_at(body + 3, "\x9d\x01\x2a");
+    width = reader.little(body + 6, 2) & 0x3fffU;
+    height = reader.little(body + 8, 2) & 0x3fffU;
+  }
+  const bool fits = header.width == 0 || (header.width == width && header.height == height);
+  if (!known || !fits) fail(ErrorCode::kData, "{}: a WebP whose frame header is wrong", reader.name());
+  header.width = width;
+  header.height = height;
+}
+
 ImageHeader read_webp(const ByteReader& reader) {
   ImageHeader header{ImageFormat::kWebp};
   reader.require(8, reader.little(4, 4));
   const std::size_t end = 8 + std::size_t{reader.little(4, 4)};
+  const bool extended = reader.text_at(12, "VP8X");
+  bool frame = false;
   for (std::size_t at = 12; at + 8 <= end;) {
     const std::size_t length = reader.little(at + 4, 4), body = at + 8;
     reader.require(body, length);
-    if (reader.text_at(at, "VP8X") && header.width == 0) {
-      constexpr std::uint32_t kAnimation = 2;
+    if (at == 12 && extended) {
+      constexpr std::uint32_t kAnimation = 2, kHeaderBytes = 10;
+      if (length != kHeaderBytes)
+        fail(ErrorCode::kData, "{}: a WebP header of {} bytes", reader.name(), length);
       if ((reader.byte(body) & kAnimation) != 0)
         fail(ErrorCode::kData, "{}: an animated WebP; only still images are read", reader.name());
       header.width = std::int64_t{reader.little(body + 4, 3)} + 1;
       header.height = std::int64_t{reader.little(body + 7, 3)} + 1;
-    } else if (reader.text_at(at, "VP8L") && header.width == 0) {
-      const std::uint32_t bits = reader.little(body + 1, 4);
-      header.width = std::int64_t{bits & 0x3fffU} + 1;
-      header.height = std::int64_t{(bits >> 14) & 0x3fffU} + 1;
-    } else if (reader.text_at(at, "VP8 ") && header.width == 0) {
-      header.width = reader.little(body + 6, 2) & 0x3fffU;
-      header.height = reader.little(body + 8, 2) & 0x3fffU;
+    } else if (!frame && (reader.text_at(at, "VP8L") || reader.text_at(at, "VP8 "))) {
+      read_webp_frame(reader, at, header);
+      frame = true;
+    } else if (at == 12) {
+      break;  // A simple file begins with its frame.
     } else if (reader.text_at(at, "EXIF")) {
       const std::size_t prefix = reader.text_at(body, std::string_view("Exif\0\0", 6)) ? 6 : 0;
       header.orientation = exif_orientation(reader.part(body + prefix, length - prefix));
     }
     at = body + length + (length & 1U);
   }
+  if (!frame) fail(ErrorCode::kData, "{}: a WebP without a still frame", reader.name());
   return header;
 }
 

@@ -129,6 +129,24 @@ TEST_CASE("a JPEG of very many scans is refused") {
   CHECK(contains(refusal(many), "more than 100 scans"));
 }
 
+TEST_CASE("a file that begins as a WebP reaches no other decoder") {
+  Bytes webp(testing::kWebpLossless, testing::kWebpLossless + sizeof(testing::kWebpLossless));
+  const std::size_t frame_end = webp.size();
+  webp.resize(160, 0);
+  webp[4] = 160 - 8;  // Of the whole, in the RIFF header. What follows the frame is one chunk of no meaning.
+  std::copy_n("JUNK", 4, webp.begin() + static_cast<std::ptrdiff_t>(frame_end));
+  webp[frame_end + 4] = static_cast<std::uint8_t>(160 - frame_end - 8);
+  CHECK(decode(webp).width == 9);
+  Bytes version = webp, signature = webp, dicom = webp, elevations = webp;
+  version[24] |= 0xe0;  // A version of the lossless format that does not exist.
+  signature[20] = 0;
+  for (const Bytes& bytes : {version, signature}) CHECK(contains(refusal(bytes), "frame header is wrong"));
+  std::copy_n("DICM", 4, dicom.begin() + 128);
+  CHECK(contains(refusal(dicom), "DICM"));
+  std::copy_n("DTED", 4, elevations.begin() + 140);
+  CHECK(contains(refusal(elevations), "DTED"));
+}
+
 TEST_CASE("an animated WebP is refused by name") {
   Bytes webp{'R', 'I', 'F', 'F', 22, 0,    0, 0, 'W', 'E', 'B', 'P', 'V', 'P', '8',
              'X', 10,  0,   0,   0,  0x02, 0, 0, 0,   8,   0,   0,   5,   0,   0};
