@@ -63,10 +63,11 @@ at::Tensor linear_backward(const at::Tensor& x, const at::Tensor& grad_y, const 
 
 /// The one definition of a token's log-prob: log softmax of row / temperature with banned ids at -inf.
 /// logits_NV fp32 is turned in place into softmax probabilities. Per row: log-prob of `token`, entropy (nats)
-/// of the distribution.
+/// of the distribution, and whether no token is likelier.
 struct TokenLogprob {
   float logprob = 0;
   float entropy = 0;
+  bool is_largest = false;
 };
 std::vector<TokenLogprob> token_logprobs(at::Tensor& logits, std::span<const std::int32_t> tokens,
                                          double temperature, std::span<const std::int32_t> banned_ids);

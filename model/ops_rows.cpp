@@ -187,15 +187,22 @@ std::vector<TokenLogprob> token_logprobs(at::Tensor& logits, std::span<const std
     kernels::best().token_logprobs(matrix(logits), tokens.data(), static_cast<float>(temperature),
                                    banned_ids.data(), static_cast<std::int64_t>(banned_ids.size()),
                                    rows.data(), kernel_threads());
-    for (std::size_t i = 0; i < rows.size(); ++i) out[i] = {rows[i].logprob, rows[i].entropy};
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      out[i] = {rows[i].logprob, rows[i].entropy, rows[i].is_largest};
     return out;
   }
   const reference::TokenDistribution d =
       reference::token_distribution(logits, tokens, temperature, banned_ids);
   logits.copy_(d.probabilities_NV);
-  const at::Tensor both = at::stack({d.logprobs_N, d.entropies_N}).to(at::kFloat).cpu().contiguous();
-  const float* values = both.const_data_ptr<float>();
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = {values[i], values[out.size() + i]};
+  const at::Tensor tokens_N1 = reference::index_tensor(tokens, logits.device()).to(at::kLong).unsqueeze(1);
+  const at::Tensor largest_N = logits.gather(1, tokens_N1).squeeze(1) >= logits.amax(1);
+  const at::Tensor all =
+      at::stack({d.logprobs_N.to(at::kFloat), d.entropies_N.to(at::kFloat), largest_N.to(at::kFloat)})
+          .cpu()
+          .contiguous();
+  const float* values = all.const_data_ptr<float>();
+  for (std::size_t i = 0; i < out.size(); ++i)
+    out[i] = {values[i], values[out.size() + i], values[2 * out.size() + i] != 0};
   return out;
 }
 

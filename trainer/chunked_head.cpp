@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include <c10/core/GradMode.h>
 
@@ -57,12 +58,11 @@ at::Tensor ChunkedHead::probabilities(const Chunk& chunk, const at::Tensor& rows
   at::Tensor logits = linear(rows_UD, head_);
   if (chunk.row_of_target_N.defined()) logits = logits.index_select(0, chunk.row_of_target_N);
   const std::vector<TokenLogprob> values = token_logprobs(logits, chunk.tokens, temperature_, banned_ids_);
-  const at::Tensor best = logits.argmax(1).cpu();
   for (std::size_t i = 0; i < values.size(); ++i) {
     const std::size_t target = chunk.targets[i];
     out.logprobs[target] = values[i].logprob;
     out.entropies[target] = values[i].entropy;
-    out.correct[target] = best.const_data_ptr<std::int64_t>()[i] == chunk.tokens[i] ? 1 : 0;
+    out.correct[target] = values[i].is_largest ? 1 : 0;
   }
   return logits;
 }
@@ -102,35 +102,41 @@ void ChunkedHead::backward_chunk(const Chunk& chunk, const at::Tensor& rows_UD, 
 namespace {
 
 ChunkedHead::Forward empty_forward(std::size_t targets) {
-  return {std::vector<float>(targets), std::vector<float>(targets), std::vector<std::uint8_t>(targets)};
+  return {std::vector<float>(targets), std::vector<float>(targets), std::vector<std::uint8_t>(targets), {}};
 }
 
 }  // namespace
 
-ChunkedHead::Forward ChunkedHead::forward(const at::Tensor& hidden_TD,
-                                          std::span<const Target> targets) const {
+ChunkedHead::Forward ChunkedHead::forward(const at::Tensor& hidden_TD, std::span<const Target> targets,
+                                          bool keep) const {
   const c10::AutoGradMode no_graph(false);
   Forward out = empty_forward(targets.size());
-  for (const Chunk& chunk : chunks_of(targets, hidden_TD))
-    probabilities(chunk, hidden_TD.index_select(0, chunk.rows_U), out);
+  std::int64_t room = keep ? kKeptFloats : 0;
+  for (const Chunk& chunk : chunks_of(targets, hidden_TD)) {
+    at::Tensor chunk_NV = probabilities(chunk, hidden_TD.index_select(0, chunk.rows_U), out);
+    room -= chunk_NV.numel();
+    if (room >= 0) out.kept.push_back(std::move(chunk_NV));
+  }
   return out;
 }
 
 at::Tensor ChunkedHead::backward(const at::Tensor& hidden_TD, std::span<const Target> targets,
-                                 std::span<const float> grad_logprobs,
+                                 Forward& values, std::span<const float> grad_logprobs,
                                  std::span<const float> grad_entropies) const {
-  FERRO_CHECK(grad_logprobs.size() == targets.size() &&
+  FERRO_CHECK(values.entropies.size() == targets.size() && grad_logprobs.size() == targets.size() &&
                   (grad_entropies.empty() || grad_entropies.size() == targets.size()),
               "{} targets, {} gradients, {} entropy gradients", targets.size(), grad_logprobs.size(),
               grad_entropies.size());
   const c10::AutoGradMode no_graph(false);
-  Forward values = empty_forward(targets.size());
   at::Tensor grad_hidden_TD = at::zeros_like(hidden_TD);
-  for (const Chunk& chunk : chunks_of(targets, hidden_TD)) {
-    const at::Tensor rows_UD = hidden_TD.index_select(0, chunk.rows_U);
-    backward_chunk(chunk, rows_UD, probabilities(chunk, rows_UD, values), grad_logprobs, grad_entropies,
-                   values, grad_hidden_TD);
+  const std::vector<Chunk> chunks = chunks_of(targets, hidden_TD);
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    const at::Tensor rows_UD = hidden_TD.index_select(0, chunks[i].rows_U);
+    const at::Tensor chunk_NV = i < values.kept.size() ? std::exchange(values.kept[i], {})
+                                                       : probabilities(chunks[i], rows_UD, values);
+    backward_chunk(chunks[i], rows_UD, chunk_NV, grad_logprobs, grad_entropies, values, grad_hidden_TD);
   }
+  values.kept.clear();
   return grad_hidden_TD;
 }
 

@@ -20,13 +20,18 @@ class ChunkedHead {
   ChunkedHead(const LinearWeights& head, std::vector<std::int32_t> banned_ids, double temperature,
               std::int64_t chunk_rows = 1024);
 
+  static constexpr std::int64_t kKeptFloats = std::int64_t{1} << 24;  ///< 64 MiB.
   struct Forward {
     std::vector<float> logprobs, entropies;  ///< [targets]; entropies in nats.
-    std::vector<std::uint8_t> correct;       ///< [targets] the target is the arg max.
+    std::vector<std::uint8_t> correct;       ///< [targets] no token is likelier than the target.
+    /// Probabilities of the first chunks, as many as fit kKeptFloats: backward need not compute them again.
+    std::vector<at::Tensor> kept;
   };
-  Forward forward(const at::Tensor& hidden_TD, std::span<const Target> targets) const;
-  /// [T, D] gradient of hidden. `grad_entropies` empty: none.
-  at::Tensor backward(const at::Tensor& hidden_TD, std::span<const Target> targets,
+  /// Keeps what backward can use where `keep` is set.
+  Forward forward(const at::Tensor& hidden_TD, std::span<const Target> targets, bool keep = false) const;
+  /// [T, D] gradient of hidden. `values`: forward's of the same arguments; what it keeps is used up.
+  /// `grad_entropies` empty: none.
+  at::Tensor backward(const at::Tensor& hidden_TD, std::span<const Target> targets, Forward& values,
                       std::span<const float> grad_logprobs, std::span<const float> grad_entropies) const;
   /// Both sweeps in one, for a loss whose gradient is known beforehand: `grad_logprob` is dL/dlogp of every
   /// target.

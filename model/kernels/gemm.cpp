@@ -76,15 +76,19 @@ void product_part(const Product& p, std::int64_t row, std::int64_t rows, std::in
 }
 
 void product(const Product& p, float* packed, int threads) {
+  // Parts of equal size, a multiple of the threads; their number changes no bit of the result.
   const std::int64_t panels = panel_count(p.y.cols);
-  const std::int64_t row_chunks = divide_up(p.x.rows, kRowChunk);
+  const std::int64_t row_chunks =
+      smaller(p.x.rows, divide_up(divide_up(p.x.rows, kRowChunk), threads) * threads);
+  const std::int64_t chunk_rows = divide_up(p.x.rows, row_chunks);
   const std::int64_t wanted = threads == 1 ? 1 : divide_up(4 * threads, row_chunks);
   const std::int64_t panel_step = larger(divide_up(panels, wanted), smaller(panels, 4));
   const std::int64_t panel_chunks = divide_up(panels, panel_step);
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
   for (std::int64_t task = 0; task < row_chunks * panel_chunks; ++task) {
-    const std::int64_t row = task / panel_chunks * kRowChunk, panel = task % panel_chunks * panel_step;
-    product_part(p, row, smaller(kRowChunk, p.x.rows - row), panel, smaller(panel + panel_step, panels),
+    const std::int64_t row = task / panel_chunks * chunk_rows, panel = task % panel_chunks * panel_step;
+    if (row >= p.x.rows) continue;
+    product_part(p, row, smaller(chunk_rows, p.x.rows - row), panel, smaller(panel + panel_step, panels),
                  packed + omp_get_thread_num() * kRowChunk * kPackedStride);
   }
 }
@@ -147,23 +151,33 @@ struct WeightGradient {
   float *dpanels, *dbias;
 };
 
-void pack_panels(const ConstMatrix& dy, std::int64_t row, std::int64_t rows, std::int64_t col, float* to) {
-  const std::int64_t cols = smaller(kPanelWidth, dy.cols - col);
-  for (std::int64_t r = 0; r < rows; ++r, to += kPanelWidth) {
-    const float* from = dy.data + (row + r) * dy.stride + col;
-    if (cols == kPanelWidth) {
-      for (int c = 0; c < kPanelVecs; ++c) store(to + c * kLanes, load(from + c * kLanes));
-    } else {
-      copy_floats(to, from, cols);
-      zero_floats(to + cols, kPanelWidth - cols);
+// Row by row, so that each row of the matrix is read once and in order.
+void pack_panels(const ConstMatrix& dy, std::int64_t row, std::int64_t rows, std::int64_t panel,
+                 std::int64_t panel_end, float* to) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const float* from = dy.data + (row + r) * dy.stride + panel * kPanelWidth;
+    float* out = to + r * kPanelWidth;
+    for (std::int64_t p = panel; p < panel_end;
+         ++p, from += kPanelWidth, out += kGradientRows * kPanelWidth) {
+      const std::int64_t cols = smaller(kPanelWidth, dy.cols - p * kPanelWidth);
+      if (cols == kPanelWidth) {
+        for (int c = 0; c < kPanelVecs; ++c) store(out + c * kLanes, load(from + c * kLanes));
+      } else {
+        copy_floats(out, from, cols);
+        zero_floats(out + cols, kPanelWidth - cols);
+      }
     }
   }
 }
 
-void pack_strip(const ConstMatrix& x, std::int64_t row, std::int64_t rows, std::int64_t col,
-                std::int64_t cols, float* to) {
-  for (std::int64_t r = 0; r < rows; ++r)
-    store(to + r * kLanes, load_first(x.data + (row + r) * x.stride + col, static_cast<int>(cols)));
+void pack_strips(const ConstMatrix& x, std::int64_t row, std::int64_t rows, std::int64_t first,
+                 std::int64_t end, std::int64_t width, float* to) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const float* from = x.data + (row + r) * x.stride;
+    float* out = to + r * kLanes;
+    for (std::int64_t in = first; in < end; in += width, out += kGradientRows * kLanes)
+      store(out, load_first(from + in, static_cast<int>(smaller(width, end - in))));
+  }
 }
 
 /// Panels [panel, panel_end) by inputs [first, end) in strips of `width`, over all rows.
@@ -172,12 +186,11 @@ void weight_gradient_part(const WeightGradient& g, std::int64_t panel, std::int6
   float *panels = space, *strips = space + kGradientRows * kChunkPanels * kPanelWidth;
   for (std::int64_t row = 0; row < g.x.rows; row += kGradientRows) {
     const std::int64_t rows = smaller(kGradientRows, g.x.rows - row);
-    for (std::int64_t in = first, strip = 0; in < end; in += width, ++strip)
-      pack_strip(g.x, row, rows, in, smaller(width, end - in), strips + strip * kGradientRows * kLanes);
+    pack_strips(g.x, row, rows, first, end, width, strips);
+    pack_panels(g.dy, row, rows, panel, panel_end, panels);
     for (std::int64_t p = panel; p < panel_end; ++p) {
       float* right = panels + (p - panel) * kGradientRows * kPanelWidth;
       const std::int64_t col = p * kPanelWidth;
-      pack_panels(g.dy, row, rows, col, right);
       if (g.dbias != nullptr && first == 0)
         add_column_sums(right, rows, g.dbias + col, smaller(kPanelWidth, g.dy.cols - col));
       for (std::int64_t in = first, strip = 0; in < end; in += width, ++strip)

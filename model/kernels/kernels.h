@@ -42,6 +42,7 @@ struct AttentionShape {
 
 struct TokenRow {
   float logprob, entropy;
+  bool is_largest;  ///< No token is likelier.
 };
 
 struct Kernels {

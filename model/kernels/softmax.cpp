@@ -72,6 +72,7 @@ void token_logprobs(Matrix logits, const std::int32_t* tokens, float temperature
     const Sums sums = exponentials(row, logits.cols, top);
     const double log_sum = __builtin_log(sums.exponentials);
     rows[r].logprob = static_cast<float>(static_cast<double>(token) - static_cast<double>(top) - log_sum);
+    rows[r].is_largest = token == top;
     rows[r].entropy = static_cast<float>(log_sum - sums.weighted / sums.exponentials);
     const Vec by = broadcast(static_cast<float>(1.0 / sums.exponentials));
     for (std::int64_t i = 0; i < logits.cols; i += kLanes) {

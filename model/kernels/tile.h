@@ -57,6 +57,11 @@ FERRO_INLINE void register_tile(const float* x, std::int64_t x_stride, std::int6
 #pragma GCC unroll 8
     for (int c = 0; c < kVecs; ++c)
       acc[r][c] = into == Into::kContinue ? load(y + r * y_stride + c * kLanes) : zero();
+      // What the sums go to arrives while they are formed.
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 8
+    for (int c = 0; c < kVecs; ++c) __builtin_prefetch(y + r * y_stride + c * kLanes, 1);
   for (std::int64_t k = 0; k < depth; ++k) {
     Vec right[kVecs];
 #pragma GCC unroll 8

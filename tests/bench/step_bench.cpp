@@ -15,6 +15,7 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/process_memory.h"
 #include "model/dist/communicator.h"
 #include "model/kernels/kernels.h"
 #include "tests/bench/bench_timing.h"
@@ -183,6 +184,7 @@ int run(const std::vector<std::string>& arguments) {
     fmt::print("FERRO_SKIPPED: name folders with config.json and work.json\n");
     return 0;
   }
+  keep_freed_memory();
   at::manual_seed(1);
   fmt::print("{}, kernels {}, {} threads, load {}\n", processor_name(), kernels::best().name,
              at::get_num_threads(), load_average());

@@ -46,17 +46,19 @@ TEST_CASE("chunks of any size give the log-probs, entropies and gradients of ful
       (logps * at::tensor(grad_logps)).sum() + (entropies * at::tensor(grad_entropies)).sum();
   const auto expected = torch::autograd::grad({objective}, {hidden, head_VD});
 
-  for (const std::int64_t chunk : {1, 3, 1024}) {
-    INFO("chunk " << chunk);
+  for (const auto& [chunk, keep] : {std::pair{1, true}, {3, false}, {3, true}, {1024, false}, {1024, true}}) {
+    INFO("chunk " << chunk << (keep ? ", probabilities kept" : ""));
     const ChunkedHead head(s.model.weights.head, s.banned, Setting::kTemperature, chunk);
-    const auto values = head.forward(s.hidden_TD, s.targets);
+    auto values = head.forward(s.hidden_TD, s.targets, keep);
+    CHECK(values.kept.empty() != keep);
     for (std::size_t i = 0; i < s.targets.size(); ++i) {
       const auto index = static_cast<std::int64_t>(i);
       CHECK(values.logprobs[i] == Approx(logps[index].item<float>()).margin(1e-5));
       CHECK(values.entropies[i] == Approx(entropies[index].item<float>()).margin(1e-5));
     }
     s.model.arena.gradients.zero_();
-    const at::Tensor grad_hidden = head.backward(s.hidden_TD, s.targets, grad_logps, grad_entropies);
+    const at::Tensor grad_hidden = head.backward(s.hidden_TD, s.targets, values, grad_logps, grad_entropies);
+    CHECK(values.kept.empty());
     CHECK((grad_hidden - expected[0]).abs().max().item<double>() <= 1e-5);
     CHECK((s.model.arena.export_gradient("model.embed_tokens.weight") - expected[1])
               .abs()
@@ -69,9 +71,9 @@ TEST_CASE("both sweeps in one give the bits of the two") {
   Setting s;
   const ChunkedHead head(s.model.weights.head, s.banned, 1.0, 2);
   const std::vector<float> grads(s.targets.size(), -0.25F);
-  const auto values = head.forward(s.hidden_TD, s.targets);
+  auto values = head.forward(s.hidden_TD, s.targets, true);
   s.model.arena.gradients.zero_();
-  const at::Tensor grad_hidden = head.backward(s.hidden_TD, s.targets, grads, {});
+  const at::Tensor grad_hidden = head.backward(s.hidden_TD, s.targets, values, grads, {});
   const at::Tensor gradients = s.model.arena.gradients.clone();
   s.model.arena.gradients.zero_();
   const auto [fused_values, fused_grad] = head.forward_backward(s.hidden_TD, s.targets, -0.25F);
