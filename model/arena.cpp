@@ -1,11 +1,14 @@
 #include "model/arena.h"
 
 #include <numeric>
+#include <string_view>
 #include <utility>
 
 #include <fmt/ranges.h>
 
 #include "core/error.h"
+#include "core/keyed_random.h"
+#include "model/lora.h"
 #include "model/weights.h"
 
 namespace ferro {
@@ -129,24 +132,28 @@ void add_text(TableBuilder& builder, const TextConfig& t, bool tied) {
   builder.end_stage();
 }
 
-const ParameterInfo& find_parameter(const ArenaTable& table, const std::string& name) {
+std::size_t find_index(const ArenaTable& table, const std::string& name) {
   const auto found = table.by_name.find(name);
   FERRO_CHECK(found != table.by_name.end(), "no parameter {} in the arena", name);
-  return table.parameters[static_cast<std::size_t>(found->second)];
+  return static_cast<std::size_t>(found->second);
+}
+
+const ParameterInfo& find_parameter(const ArenaTable& table, const std::string& name) {
+  return table.parameters[find_index(table, name)];
 }
 
 /// The parameter's range of a flat buffer as operations see it: vector, [out, in], or [panels, in, 32].
-at::Tensor parameter_view(const at::Tensor& flat, const ParameterInfo& info) {
-  const at::Tensor range = flat.narrow(0, info.offset, info.size);
+at::Tensor parameter_view(const at::Tensor& flat, const ParameterInfo& info, std::int64_t offset) {
+  const at::Tensor range = flat.narrow(0, offset, info.size);
   if (info.shape.size() == 1) return range;
   const std::int64_t columns = matrix_columns(info.shape);
   if (info.layout == Layout::kPlain) return range.view({info.shape[0], columns});
   return range.view({info.size / (columns * kPanelWidth), columns, kPanelWidth});
 }
 
-at::Tensor export_range(const at::Tensor& flat, const ParameterInfo& info) {
+at::Tensor export_range(const at::Tensor& flat, const ParameterInfo& info, std::int64_t offset) {
   const at::NoGradGuard no_grad;
-  const at::Tensor view = parameter_view(flat, info);
+  const at::Tensor view = parameter_view(flat, info, offset);
   if (info.layout == Layout::kPlain) return view.clone().view(info.shape);
   // [panels, in, 32] -> [panels, 32, in] -> [rows, in], padding rows cut off.
   return view.permute({0, 2, 1})
@@ -166,31 +173,91 @@ ArenaTable ArenaTable::make(const ModelConfig& config, bool panels) {
   return table;
 }
 
+ArenaTable ArenaTable::low_rank(const ArenaTable& base, bool panels, std::int64_t rank,
+                                const ParameterFilter& adapted) {
+  constexpr std::string_view kWeight = ".weight";
+  ArenaTable table;
+  TableBuilder builder(table, panels);
+  for (const StageInfo& stage : base.stages) {
+    builder.begin_stage(stage.kind, stage.index, stage.name);
+    for (std::int32_t i = stage.first_parameter; i < stage.last_parameter; ++i) {
+      const ParameterInfo& info = base.parameters[static_cast<std::size_t>(i)];
+      if (!adapted(info)) continue;
+      FERRO_CHECK(info.shape.size() == 2 && info.name.ends_with(kWeight), "{} is no linear layer's weight",
+                  info.name);
+      const std::string module = info.name.substr(0, info.name.size() - kWeight.size());
+      builder.add(module + ".lora_A.weight", {rank, info.shape[1]});
+      builder.add(module + ".lora_B.weight", {info.shape[0], rank});
+    }
+    builder.end_stage();
+  }
+  return table;
+}
+
+ModelPart part_of(const std::string& hub_name) {
+  if (hub_name.starts_with("visual.merger.")) return ModelPart::kMerger;
+  return hub_name.starts_with("visual.") ? ModelPart::kVision : ModelPart::kLanguage;
+}
+
+TrainedSet TrainedSet::all(const ArenaTable& table) {
+  TrainedSet set;
+  for (const ParameterInfo& info : table.parameters) set.offsets.push_back(info.offset);
+  set.size = table.size;
+  return set;
+}
+
+TrainedSet TrainedSet::make(const ArenaTable& table, const ParameterFilter& trained) {
+  TrainedSet set;
+  for (const StageInfo& stage : table.stages) {
+    set.size = round_up(set.size, kStageAlignment);
+    for (std::int32_t i = stage.first_parameter; i < stage.last_parameter; ++i) {
+      const ParameterInfo& info = table.parameters[static_cast<std::size_t>(i)];
+      set.offsets.push_back(-1);
+      if (!trained(info)) continue;
+      set.offsets.back() = set.size = round_up(set.size, kParameterAlignment);
+      set.size += info.size;
+    }
+    set.size = round_up(set.size, kStageAlignment);
+  }
+  return set;
+}
+
 std::int64_t ArenaTable::num_parameters() const {
   std::int64_t sum = 0;
   for (const ParameterInfo& info : parameters) sum += num_elements(info.shape);
   return sum;
 }
 
-ParameterArena ParameterArena::allocate(const ModelConfig& config, bool panels, bool with_gradients) {
+ParameterArena ParameterArena::allocate(const ModelConfig& config, bool panels, bool with_gradients,
+                                        at::ScalarType dtype) {
   ParameterArena arena;
   arena.table = ArenaTable::make(config, panels);
-  arena.weights = at::zeros({arena.table.size}, at::kFloat);
+  arena.weights = at::zeros({arena.table.size}, dtype);
   if (with_gradients) arena.allocate_gradients();
   return arena;
 }
 
 void ParameterArena::allocate_gradients() {
-  gradients = at::zeros_like(weights);
+  allocate_gradients(TrainedSet::all(table));
+}
+
+void ParameterArena::allocate_gradients(TrainedSet set) {
+  FERRO_CHECK(set.offsets.size() == table.parameters.size(), "a trained set of {} parameters for {}",
+              set.offsets.size(), table.parameters.size());
+  trained = std::move(set);
+  gradients = at::zeros({trained.size}, weights.options());
 }
 
 at::Tensor ParameterArena::export_parameter(const std::string& name) const {
-  return export_range(weights, find_parameter(table, name));
+  const ParameterInfo& info = find_parameter(table, name);
+  return export_range(weights, info, info.offset);
 }
 
 at::Tensor ParameterArena::export_gradient(const std::string& name) const {
   FERRO_CHECK(gradients.defined(), "gradient of {} asked of an arena without gradients", name);
-  return export_range(gradients, find_parameter(table, name));
+  const std::size_t index = find_index(table, name);
+  FERRO_CHECK(trained.offsets[index] >= 0, "gradient of {} asked, which is frozen", name);
+  return export_range(gradients, table.parameters[index], trained.offsets[index]);
 }
 
 void ParameterArena::import_parameter(const std::string& name, const at::Tensor& value) {
@@ -201,43 +268,71 @@ void ParameterArena::import_parameter(const std::string& name, const at::Tensor&
   if (!value.is_floating_point())
     fail(ErrorCode::kData, "tensor {} has dtype {}, expected a float type", name,
          at::toString(value.scalar_type()));
+  import_rows(name, 0, value);
+}
+
+void ParameterArena::import_rows(const std::string& name, std::int64_t first, const at::Tensor& value) {
+  const ParameterInfo& info = find_parameter(table, name);
   const at::NoGradGuard no_grad;
-  const at::Tensor view = parameter_view(weights, info);
+  const at::Tensor view = parameter_view(weights, info, info.offset);
+  const std::int64_t rows = value.size(0);
+  FERRO_CHECK(first >= 0 && first + rows <= info.shape[0], "rows {} to {} of {}, which has {}", first,
+              first + rows, name, info.shape[0]);
   if (info.layout == Layout::kPlain) {
-    view.copy_(value.reshape(view.sizes()));
+    const at::Tensor place = view.narrow(0, first, rows);
+    place.copy_(value.reshape(place.sizes()));
     return;
   }
-  const std::int64_t rows = info.shape[0], columns = view.size(1), whole = rows / kPanelWidth;
+  FERRO_CHECK(first % kPanelWidth == 0, "row {} of {} is not the first of a panel", first, name);
+  const std::int64_t columns = view.size(1), whole = rows / kPanelWidth, panel = first / kPanelWidth;
   const at::Tensor matrix = value.reshape({rows, columns});
   const at::Tensor panels = view.permute({0, 2, 1});  // [panels, 32, in]
-  panels.narrow(0, 0, whole)
+  panels.narrow(0, panel, whole)
       .copy_(matrix.narrow(0, 0, whole * kPanelWidth).reshape({whole, kPanelWidth, columns}));
   if (const std::int64_t rest = rows - whole * kPanelWidth; rest > 0)
-    panels.select(0, whole).narrow(0, 0, rest).copy_(matrix.narrow(0, whole * kPanelWidth, rest));
+    panels.select(0, panel + whole).narrow(0, 0, rest).copy_(matrix.narrow(0, whole * kPanelWidth, rest));
 }
 
 namespace {
 
-class Binder {
+/// Views of one arena's parameters.
+class ArenaViews {
  public:
-  explicit Binder(const ParameterArena& arena) : arena_(arena) {}
+  explicit ArenaViews(const ParameterArena& arena) : arena_(arena) {}
 
+  bool contains(const std::string& name) const { return arena_.table.by_name.contains(name); }
   Param param(const std::string& name) const {
-    const ParameterInfo& info = find_parameter(arena_.table, name);
+    const std::size_t index = find_index(arena_.table, name);
+    const ParameterInfo& info = arena_.table.parameters[index];
     Param bound;
-    bound.value = parameter_view(arena_.weights, info);
-    if (arena_.gradients.defined()) bound.grad = parameter_view(arena_.gradients, info);
+    bound.value = parameter_view(arena_.weights, info, info.offset);
+    if (arena_.gradients.defined() && arena_.trained.offsets[index] >= 0)
+      bound.grad = parameter_view(arena_.gradients, info, arena_.trained.offsets[index]);
+    return bound;
+  }
+  LinearWeights matrix(const std::string& name) const {
+    const ParameterInfo& info = find_parameter(arena_.table, name);
+    LinearWeights bound;
+    bound.weight = param(name);
+    bound.out = info.shape[0];
+    bound.in = matrix_columns(info.shape);
     return bound;
   }
 
-  LinearWeights linear(const std::string& prefix) const {
-    const std::string weight = prefix + ".weight", bias = prefix + ".bias";
-    const ParameterInfo& info = find_parameter(arena_.table, weight);
-    LinearWeights bound;
-    bound.weight = param(weight);
-    if (arena_.table.by_name.contains(bias)) bound.bias = param(bias);
-    bound.out = info.shape[0];
-    bound.in = matrix_columns(info.shape);
+ private:
+  const ParameterArena& arena_;
+};
+
+class Binder {
+ public:
+  Binder(const ParameterArena& arena, const LoraAdapter* adapter) : base_(arena), adapter_(adapter) {}
+
+  Param param(const std::string& name) const { return base_.param(name); }
+
+  LinearWeights linear(const std::string& module) const {
+    LinearWeights bound = base_.matrix(module + ".weight");
+    if (base_.contains(module + ".bias")) bound.bias = base_.param(module + ".bias");
+    if (adapter_ != nullptr) bound.adapter = low_rank(module);
     return bound;
   }
 
@@ -246,13 +341,28 @@ class Binder {
   }
 
  private:
-  const ParameterArena& arena_;
+  std::shared_ptr<const LowRankWeights> low_rank(const std::string& module) const {
+    const ArenaViews views(adapter_->arena);
+    const std::string a = module + ".lora_A.weight", b = module + ".lora_B.weight";
+    if (!views.contains(a)) return nullptr;
+    auto bound = std::make_shared<LowRankWeights>();
+    bound->a = views.matrix(a);
+    bound->b = views.matrix(b);
+    bound->scale = adapter_->config.scale();
+    bound->layer = coordinate_of(module.data(), module.size());
+    bound->dropout = adapter_->dropout;
+    return bound;
+  }
+
+  ArenaViews base_;
+  const LoraAdapter* adapter_;
 };
 
 }  // namespace
 
-ModelWeights bind_weights(const ModelConfig& config, const ParameterArena& arena) {
-  const Binder binder(arena);
+ModelWeights bind_weights(const ModelConfig& config, const ParameterArena& arena,
+                          const LoraAdapter* adapter) {
+  const Binder binder(arena, adapter);
   ModelWeights bound;
   bound.patch_embed.proj = binder.linear("visual.patch_embed.proj");
   for (std::int64_t block = 0; block < config.vision.depth; ++block) {

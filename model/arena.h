@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -36,6 +37,8 @@ struct StageInfo {
   std::int32_t first_parameter = 0, last_parameter = 0;  ///< [first, last) in `parameters`.
 };
 
+using ParameterFilter = std::function<bool(const ParameterInfo&)>;
+
 /// Names, shapes and places of all parameters of a model: stages in forward order (patch embed, vision
 /// blocks, merger, embedding, decoder blocks, head = final norm and, untied, lm_head). A pure function of
 /// config and device kind.
@@ -45,7 +48,24 @@ struct ArenaTable {
   std::int64_t size = 0;  ///< Elements of a flat buffer; stages start at multiples of 64.
   std::map<std::string, std::int32_t> by_name;
   static ArenaTable make(const ModelConfig& config, bool panels);
+  /// The table of a low-rank adapter: for each weight of `base` that `adapted` accepts,
+  /// `<module>.lora_A.weight` [rank, in] and `<module>.lora_B.weight` [out, rank], in the stages of `base`.
+  static ArenaTable low_rank(const ArenaTable& base, bool panels, std::int64_t rank,
+                             const ParameterFilter& adapted);
   std::int64_t num_parameters() const;  ///< Without padding.
+};
+
+/// The parts of a model that are trained apart. Embedding and head belong to the language model.
+enum class ModelPart { kVision, kMerger, kLanguage };
+ModelPart part_of(const std::string& hub_name);
+
+/// Which parameters of a table are trained and where their gradients lie: in the table's order and alignment,
+/// frozen ones take no room. With everything trained a gradient lies where its weight does.
+struct TrainedSet {
+  std::vector<std::int64_t> offsets;  ///< By parameter, into the gradient buffer; -1: frozen.
+  std::int64_t size = 0;              ///< Elements of the gradient buffer.
+  static TrainedSet all(const ArenaTable& table);
+  static TrainedSet make(const ArenaTable& table, const ParameterFilter& trained);
 };
 
 }  // namespace ferro

@@ -32,13 +32,19 @@ inline bool records(std::initializer_list<at::Tensor> inputs) {
   return false;
 }
 
-/// Hangs `node` into the graph between the inputs and `output`.
+/// Hangs `node`, which does not need its inputs' values, into the graph between the inputs and `output`.
 template <class Node, class... Inputs>
-at::Tensor attach(std::shared_ptr<Node> node, at::Tensor output, const Inputs&... inputs) {
-  (node->save(inputs), ...);
+at::Tensor attach_unsaved(std::shared_ptr<Node> node, at::Tensor output, const Inputs&... inputs) {
   node->set_next_edges(torch::autograd::collect_next_edges(inputs...));
   torch::autograd::create_gradient_edge(output, std::shared_ptr<torch::autograd::Node>(std::move(node)));
   return output;
+}
+
+/// The same with the inputs kept for the backward.
+template <class Node, class... Inputs>
+at::Tensor attach(std::shared_ptr<Node> node, at::Tensor output, const Inputs&... inputs) {
+  (node->save(inputs), ...);
+  return attach_unsaved(std::move(node), std::move(output), inputs...);
 }
 
 template <class Node, class... Args>

@@ -3,6 +3,7 @@
 
 #include "model/autograd_node.h"
 #include "model/kernel_views.h"
+#include "model/low_rank.h"
 #include "model/ops.h"
 #include "model/reference_ops.h"
 
@@ -44,17 +45,52 @@ void add_weight_gradients(const at::Tensor& x, const at::Tensor& grad_y, const L
   if (bias) bias_grad.add_(grad_y.sum(0));
 }
 
+at::Tensor input_gradient(const at::Tensor& grad_y, const LinearWeights& w) {
+  if (!in_panels(w)) return grad_y.mm(w.weight.value);
+  at::Tensor dx = at::empty({grad_y.size(0), w.in}, grad_y.options());
+  kernels::best().linear_backward_input(const_matrix(as_rows(grad_y)), w.weight.value.const_data_ptr<float>(),
+                                        matrix(dx), kernel_threads());
+  return dx;
+}
+
+/// Backward of the base layer; `x` may be undefined where nothing but dL/dx is wanted.
+at::Tensor base_backward(const at::Tensor& x, const at::Tensor& grad_y, const LinearWeights& w,
+                         bool need_input) {
+  if (w.weight.grad.defined() || w.bias.grad.defined()) {
+    if (in_panels(w)) {
+      add_weight_gradients(as_rows(x), as_rows(grad_y), w);
+    } else {
+      add_weight_gradients(x, grad_y, w);
+    }
+  }
+  return need_input ? input_gradient(grad_y, w) : at::Tensor();
+}
+
+/// A layer with nothing to train does not keep its input.
+bool keeps_input(const LinearWeights& w) {
+  return w.weight.grad.defined() || w.bias.grad.defined() || w.adapter != nullptr;
+}
+
 class LinearNode final : public OpNode {
  public:
-  explicit LinearNode(LinearWeights w) : w_(std::move(w)) {}
+  LinearNode(LinearWeights w, LowRankRecord record) : w_(std::move(w)), record_(std::move(record)) {}
   std::string name() const override { return "ferro::linear"; }
+  void release_variables() override {
+    OpNode::release_variables();
+    record_ = {};
+  }
   torch::autograd::variable_list apply(torch::autograd::variable_list&& grads) override {
     if (!grads[0].defined()) return {at::Tensor()};
-    return {linear_backward(saved(0), grads[0], w_, task_should_compute_output(0))};
+    const at::NoGradGuard no_graph;
+    const at::Tensor x = keeps_input(w_) ? saved(0) : at::Tensor();
+    at::Tensor dx = base_backward(x, grads[0], w_, task_should_compute_output(0));
+    if (w_.adapter) low_rank_backward(x, grads[0], *w_.adapter, record_, dx);
+    return {dx};
   }
 
  private:
   LinearWeights w_;
+  LowRankRecord record_;
 };
 
 void check_ids(std::span<const std::int32_t> ids, const LinearWeights& table) {
@@ -66,13 +102,18 @@ void check_ids(std::span<const std::int32_t> ids, const LinearWeights& table) {
 
 at::Tensor linear(const at::Tensor& x, const LinearWeights& w) {
   check_linear(x, w);
-  if (!records({x})) return linear_values(x, w);
+  const bool recorded = records({x});
   at::Tensor y;
+  LowRankRecord record;
   {
     const at::NoGradGuard no_graph;
     y = linear_values(x, w);
+    if (w.adapter) record = add_low_rank(x, *w.adapter, y);
   }
-  return attach(make_node<LinearNode>(w), std::move(y), x);
+  if (!recorded) return y;
+  auto node = make_node<LinearNode>(w, std::move(record));
+  if (keeps_input(w)) return attach(std::move(node), std::move(y), x);
+  return attach_unsaved(std::move(node), std::move(y), x);
 }
 
 at::Tensor linear_backward(const at::Tensor& x, const at::Tensor& grad_y, const LinearWeights& w,
@@ -82,16 +123,8 @@ at::Tensor linear_backward(const at::Tensor& x, const at::Tensor& grad_y, const 
               "linear_backward: gradient of shape [{}] for {} rows of {}", fmt::join(grad_y.sizes(), ", "),
               x.size(0), w.out);
   const at::NoGradGuard no_graph;
-  if (!in_panels(w)) {
-    add_weight_gradients(x, grad_y, w);
-    return need_input ? grad_y.mm(w.weight.value) : at::Tensor();
-  }
-  const at::Tensor dy = as_rows(grad_y);
-  add_weight_gradients(as_rows(x), dy, w);
-  if (!need_input) return {};
-  at::Tensor dx = at::empty({x.size(0), w.in}, x.options());
-  kernels::best().linear_backward_input(const_matrix(dy), w.weight.value.const_data_ptr<float>(), matrix(dx),
-                                        kernel_threads());
+  at::Tensor dx = base_backward(x, grad_y, w, need_input);
+  if (w.adapter) low_rank_backward(x, grad_y, *w.adapter, low_rank_record(x, *w.adapter), dx);
   return dx;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "model/arena.h"
@@ -15,11 +16,30 @@ struct Param {
   at::Tensor grad;
 };
 
-/// y = x W^T + b. `weight.value`: [out, in] plain, or [panels, in, 32] panels.
+struct LowRankWeights;
+
+/// y = x W^T + b, and what an adapter adds. `weight.value`: [out, in] plain, or [panels, in, 32] panels.
 struct LinearWeights {
   Param weight;
   Param bias;  ///< value undefined: none.
   std::int64_t in = 0, out = 0;
+  std::shared_ptr<const LowRankWeights> adapter = nullptr;  ///< Null: none.
+};
+
+/// Which draws the dropout of an adapter makes; switched on by the layer walk while it trains.
+struct DropoutState {
+  double rate = 0;
+  std::uint64_t seed = 0, step = 0, pass = 0;  ///< Optimizer step; forward pass within it.
+  bool active = false;
+};
+
+/// A low-rank adapter of a linear layer (LoRA, Hu et al. 2021, arXiv:2106.09685): adds scale * dropout(x) A^T
+/// B^T.
+struct LowRankWeights {
+  LinearWeights a, b;  ///< A [rank, in], B [out, rank].
+  double scale = 1;
+  std::uint64_t layer = 0;                                ///< Coordinate of the layer's name.
+  std::shared_ptr<const DropoutState> dropout = nullptr;  ///< Null: never.
 };
 
 struct GatedMlpWeights {
@@ -55,22 +75,33 @@ struct ModelWeights {
   LinearWeights head;
 };
 
-/// Flat weights, and flat gradients when training. Move-only by habit: copies share the tensors.
+/// Flat weights, and flat gradients of what is trained. Move-only by habit: copies share the tensors.
 struct ParameterArena {
   ArenaTable table;
-  at::Tensor weights;    ///< [table.size] fp32, zero in padding.
-  at::Tensor gradients;  ///< Same, or undefined.
+  at::Tensor weights;    ///< [table.size], fp32 unless allocated otherwise; zero in padding.
+  at::Tensor gradients;  ///< [trained.size], or undefined.
+  TrainedSet trained;    ///< Empty without gradients.
 
-  static ParameterArena allocate(const ModelConfig& config, bool panels, bool with_gradients);
-  void allocate_gradients();
-  /// One parameter in file layout, a fresh contiguous fp32 tensor of `shape`.
+  static ParameterArena allocate(const ModelConfig& config, bool panels, bool with_gradients,
+                                 at::ScalarType dtype = at::kFloat);
+  void allocate_gradients();  ///< Of everything.
+  void allocate_gradients(TrainedSet set);
+  /// One parameter in file layout, a fresh contiguous tensor of `shape`.
   at::Tensor export_parameter(const std::string& name) const;
+  /// The same of its gradient; it must be trained.
   at::Tensor export_gradient(const std::string& name) const;
   /// Copies a tensor in file layout (any float dtype) into the arena. Error{kData} on a wrong shape, naming
   /// it.
   void import_parameter(const std::string& name, const at::Tensor& value);
+  /// The same for rows [first, first + value.size(0)) of a float tensor; `first` is a multiple of a
+  /// panel's 32.
+  void import_rows(const std::string& name, std::int64_t first, const at::Tensor& value);
 };
 
-ModelWeights bind_weights(const ModelConfig& config, const ParameterArena& arena);
+struct LoraAdapter;
+
+/// Views of the whole model, with an adapter's layers beside those they adapt (null: none).
+ModelWeights bind_weights(const ModelConfig& config, const ParameterArena& arena,
+                          const LoraAdapter* adapter = nullptr);
 
 }  // namespace ferro

@@ -61,16 +61,100 @@ bool parameter_decays(const ParameterInfo& parameter, const std::string& decay_p
   return !std::regex_search(parameter.name, exempt);
 }
 
-AdamW::AdamW(const ArenaTable& table, const OptimizerConfig& config) : config_(config), size_(table.size) {
-  for (const ParameterInfo& parameter : table.parameters) {
-    const double decay = parameter_decays(parameter, config.decay_parameters) ? config.weight_decay : 0.0;
-    const std::int64_t begin = parameter.offset, end = parameter.offset + parameter.size;
-    if (!ranges_.empty() && ranges_.back().end == begin && ranges_.back().weight_decay == decay) {
-      ranges_.back().end = end;
-    } else {
-      ranges_.push_back({begin, end, decay});
+namespace {
+
+const PartRates* own_rates(const OptimizerConfig& config, const std::string& parameter) {
+  switch (part_of(parameter)) {
+    case ModelPart::kVision:
+      return &config.vision;
+    case ModelPart::kMerger:
+      return &config.merger;
+    case ModelPart::kLanguage:
+      break;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+AdamW::AdamW(const ArenaTable& table, const OptimizerConfig& config)
+    : AdamW(table, TrainedSet::all(table), config, 0) {}
+
+AdamW::AdamW(const ArenaTable& table, const TrainedSet& trained, const OptimizerConfig& config,
+             std::uint64_t seed)
+    : config_(config),
+      weights_size_(table.size),
+      size_(trained.size),
+      seed_(seed),
+      int8_(config.state_dtype == "int8") {
+  for (std::size_t i = 0; i < table.parameters.size(); ++i) {
+    if (trained.offsets[i] < 0) continue;
+    const ParameterInfo& parameter = table.parameters[i];
+    const PartRates* own = own_rates(config, parameter.name);
+    double decay = 0, share = 1;
+    if (parameter_decays(parameter, config.decay_parameters))
+      decay = own != nullptr && own->weight_decay >= 0 ? own->weight_decay : config.weight_decay;
+    if (own != nullptr && own->learning_rate >= 0 && own->learning_rate != config.learning_rate)
+      share = own->learning_rate / config.learning_rate;
+    add_range({parameter.offset, trained.offsets[i], parameter.size, share, decay, 0});
+  }
+  for (Range& range : ranges_) {
+    range.first_block = blocks_;
+    blocks_ += (range.size + kQuantisedBlock - 1) / kQuantisedBlock;
+  }
+}
+
+void AdamW::add_range(const Range& range) {
+  if (!ranges_.empty()) {
+    Range& last = ranges_.back();
+    if (last.weight_begin + last.size == range.weight_begin &&
+        last.gradient_begin + last.size == range.gradient_begin && last.rate_share == range.rate_share &&
+        last.weight_decay == range.weight_decay) {
+      last.size += range.size;
+      return;
     }
   }
+  ranges_.push_back(range);
+}
+
+void AdamW::allocate_state(const at::Tensor& weights) {
+  const auto options = weights.options();
+  if (int8_ && !weights.is_cpu())
+    fail(ErrorCode::kConfig, "optimizer.state_dtype int8 needs weights in host memory, they are on {}",
+         weights.device().str());
+  first_moment_ = at::zeros({size_}, int8_ ? options.dtype(at::kByte) : options);
+  second_moment_ = at::zeros_like(first_moment_);
+  if (!int8_) return;
+  first_scale_ = at::zeros({blocks_}, options);
+  second_scale_ = at::zeros({blocks_}, options);
+}
+
+std::int64_t AdamW::state_bytes() const {
+  std::int64_t bytes = 0;
+  for (const at::Tensor& state : {first_moment_, second_moment_, first_scale_, second_scale_})
+    if (state.defined()) bytes += static_cast<std::int64_t>(state.nbytes());
+  return bytes;
+}
+
+QuantisedMoments AdamW::quantised(const Range& range, std::int64_t at) const {
+  const std::int64_t element = range.gradient_begin + at, block = range.first_block + at / kQuantisedBlock;
+  return {first_moment_.mutable_data_ptr<std::uint8_t>() + element,
+          second_moment_.mutable_data_ptr<std::uint8_t>() + element,
+          first_scale_.mutable_data_ptr<float>() + block, second_scale_.mutable_data_ptr<float>() + block};
+}
+
+at::Tensor AdamW::moment(bool first) const {
+  if (!int8_ || !first_moment_.defined()) return first ? first_moment_ : second_moment_;
+  at::Tensor values = at::zeros({size_}, at::kFloat);
+  for (const Range& range : ranges_) {
+    float* out = values.mutable_data_ptr<float>() + range.gradient_begin;
+    if (first) {
+      read_first_moment(quantised(range, 0), range.size, out);
+    } else {
+      read_second_moment(quantised(range, 0), range.size, out);
+    }
+  }
+  return values;
 }
 
 double AdamW::gradient_norm(const at::Tensor& gradients) const {
@@ -90,15 +174,7 @@ double AdamW::gradient_norm(const at::Tensor& gradients) const {
   return std::sqrt(sum);
 }
 
-void AdamW::step(at::Tensor& weights, const at::Tensor& gradients, double learning_rate,
-                 double gradient_norm) {
-  check_buffer(weights, size_);
-  check_buffer(gradients, size_);
-  if (!first_moment_.defined()) {
-    first_moment_ = at::zeros_like(weights);
-    second_moment_ = at::zeros_like(weights);
-  }
-  ++steps_done_;
+AdamWFactors AdamW::factors_at(double learning_rate, double gradient_norm) const {
   const auto steps = static_cast<double>(steps_done_);
   const double bias1 = 1 - std::pow(config_.adam_beta1, steps),
                bias2 = 1 - std::pow(config_.adam_beta2, steps);
@@ -111,24 +187,47 @@ void AdamW::step(at::Tensor& weights, const at::Tensor& gradients, double learni
   factors.root_bias = static_cast<float>(std::sqrt(bias2));
   factors.epsilon = static_cast<float>(config_.adam_epsilon);
   factors.step_size = static_cast<float>(-(learning_rate / bias1));
+  return factors;
+}
+
+void AdamW::step(at::Tensor& weights, const at::Tensor& gradients, double learning_rate,
+                 double gradient_norm) {
+  check_buffer(weights, weights_size_);
+  check_buffer(gradients, size_);
+  if (!first_moment_.defined()) allocate_state(weights);
+  ++steps_done_;
   for (const Range& range : ranges_) {
-    factors.shrink = static_cast<float>(1 - learning_rate * range.weight_decay);
-    const std::int64_t size = range.end - range.begin;
-    if (!weights.is_cpu()) {
-      adamw_aten(weights.narrow(0, range.begin, size), gradients.narrow(0, range.begin, size),
-                 first_moment_.narrow(0, range.begin, size), second_moment_.narrow(0, range.begin, size),
-                 factors);
-      continue;
-    }
-    const AdamWBuffers all{
-        weights.data_ptr<float>() + range.begin, gradients.const_data_ptr<float>() + range.begin,
-        first_moment_.data_ptr<float>() + range.begin, second_moment_.data_ptr<float>() + range.begin};
-    at::parallel_for(0, (size + kBlock - 1) / kBlock, 1, [&](std::int64_t first, std::int64_t last) {
-      const std::int64_t at = first * kBlock;
-      adamw_update({all.weight + at, all.gradient + at, all.first + at, all.second + at},
-                   std::min(size, last * kBlock) - at, factors);
-    });
+    const double rate = learning_rate * range.rate_share;
+    AdamWFactors factors = factors_at(rate, gradient_norm);
+    factors.shrink = static_cast<float>(1 - rate * range.weight_decay);
+    step_range(range, weights, gradients, factors);
   }
+}
+
+void AdamW::step_range(const Range& range, at::Tensor& weights, const at::Tensor& gradients,
+                       const AdamWFactors& factors) {
+  if (!weights.is_cpu()) {
+    adamw_aten(weights.narrow(0, range.weight_begin, range.size),
+               gradients.narrow(0, range.gradient_begin, range.size),
+               first_moment_.narrow(0, range.gradient_begin, range.size),
+               second_moment_.narrow(0, range.gradient_begin, range.size), factors);
+    return;
+  }
+  float* weight = weights.data_ptr<float>() + range.weight_begin;
+  const float* gradient = gradients.const_data_ptr<float>() + range.gradient_begin;
+  const RoundingKey rounding = int8_ ? rounding_key(seed_, steps_done_) : RoundingKey{};
+  at::parallel_for(0, (range.size + kBlock - 1) / kBlock, 1, [&](std::int64_t first, std::int64_t last) {
+    const std::int64_t at = first * kBlock, size = std::min(range.size, last * kBlock) - at;
+    if (int8_) {
+      adamw_update_quantised(weight + at, gradient + at, quantised(range, at), size, factors, rounding,
+                             range.gradient_begin + at);
+      return;
+    }
+    const std::int64_t moment = range.gradient_begin + at;
+    adamw_update({weight + at, gradient + at, first_moment_.data_ptr<float>() + moment,
+                  second_moment_.data_ptr<float>() + moment},
+                 size, factors);
+  });
 }
 
 }  // namespace ferro

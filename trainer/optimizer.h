@@ -7,7 +7,9 @@
 
 #include "model/arena.h"
 #include "model/aten.h"
+#include "trainer/adamw_kernel.h"
 #include "trainer/optimizer_config.h"
+#include "trainer/quantised_moments.h"
 
 namespace ferro {
 
@@ -18,29 +20,49 @@ double learning_rate_at(const OptimizerConfig& config, std::int64_t step, std::i
 /// Whether a parameter decays under `decay_parameters`.
 bool parameter_decays(const ParameterInfo& parameter, const std::string& decay_parameters);
 
-/// AdamW over the flat buffers (torch.optim.AdamW's arithmetic). Rates and decay are ranges of the buffer.
-/// fp32 moments.
+/// AdamW over flat buffers (torch.optim.AdamW's arithmetic). Rates and decay are ranges of the buffers. State
+/// exists for what is trained: two moments in fp32, or in 8 bits (trainer/quantised_moments.h), which needs
+/// buffers in host memory. One thread.
 class AdamW {
  public:
+  /// Everything in the table is trained.
   AdamW(const ArenaTable& table, const OptimizerConfig& config);
+  /// `seed` keys the rounding of 8-bit moments.
+  AdamW(const ArenaTable& table, const TrainedSet& trained, const OptimizerConfig& config,
+        std::uint64_t seed);
   /// Norm of all gradients (fp64 sum over blocks in order: same bits at any thread count).
   double gradient_norm(const at::Tensor& gradients) const;
   /// clip factor max_norm / (norm + 1e-6) when norm > max_norm, folded into the update; then one AdamW step
-  /// at `learning_rate`.
+  /// at `learning_rate`; parts with a rate of their own take the same share of theirs.
   void step(at::Tensor& weights, const at::Tensor& gradients, double learning_rate, double gradient_norm);
   std::int64_t steps_done() const { return steps_done_; }
-  const at::Tensor& first_moment() const { return first_moment_; }
-  const at::Tensor& second_moment() const { return second_moment_; }
+  /// The moments in fp32, where the gradients lie; undefined before the first step.
+  at::Tensor first_moment() const { return moment(true); }
+  at::Tensor second_moment() const { return moment(false); }
+  std::int64_t state_bytes() const;  ///< Of the moments; 0 before the first step.
 
  private:
+  /// Neighbours in both buffers with the same settings.
   struct Range {
-    std::int64_t begin, end;
-    double weight_decay;
+    std::int64_t weight_begin, gradient_begin, size;
+    double rate_share, weight_decay;
+    std::int64_t first_block;  ///< Of 8-bit moments.
   };
+  void add_range(const Range& range);
+  void allocate_state(const at::Tensor& weights);
+  at::Tensor moment(bool first) const;
+  QuantisedMoments quantised(const Range& range, std::int64_t at) const;
+  void step_range(const Range& range, at::Tensor& weights, const at::Tensor& gradients,
+                  const AdamWFactors& factors);
+  AdamWFactors factors_at(double learning_rate, double gradient_norm) const;
+
   OptimizerConfig config_;
-  std::int64_t size_;
+  std::int64_t weights_size_, size_, blocks_ = 0;
+  std::uint64_t seed_;
+  bool int8_;
   std::vector<Range> ranges_;
   at::Tensor first_moment_, second_moment_;
+  at::Tensor first_scale_, second_scale_;  ///< Of 8-bit moments.
   std::int64_t steps_done_ = 0;
 };
 

@@ -20,11 +20,26 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kRunEntries{"config.yaml",  "provenance.json", "metrics.jsonl",
-                                 "timing.jsonl", "set_aside.jsonl", "divergence.json",
-                                 "log.txt",      "evaluation.json", "predictions.jsonl",
-                                 "rollouts",     "checkpoints",     "model",
-                                 "best",         "model.tmp",       "best.tmp"};
+constexpr std::array kRunEntries{"config.yaml",
+                                 "provenance.json",
+                                 "metrics.jsonl",
+                                 "timing.jsonl",
+                                 "set_aside.jsonl",
+                                 "divergence.json",
+                                 "log.txt",
+                                 "evaluation.json",
+                                 "predictions.jsonl",
+                                 "pass_rates.jsonl",
+                                 "rollouts",
+                                 "checkpoints",
+                                 "model",
+                                 "best",
+                                 "model.tmp",
+                                 "best.tmp",
+                                 "adapter",
+                                 "best_adapter",
+                                 "adapter.tmp",
+                                 "best_adapter.tmp"};
 
 bool is_run_entry(const fs::path& path) {
   for (const char* entry : kRunEntries)

@@ -34,6 +34,8 @@ class RunFolder {
   void append(const std::filesystem::path& file, const nlohmann::ordered_json& line);
   std::filesystem::path model_folder() const { return path_ / "model"; }
   std::filesystem::path best_folder() const { return path_ / "best"; }
+  std::filesystem::path adapter_folder() const { return path_ / "adapter"; }
+  std::filesystem::path best_adapter_folder() const { return path_ / "best_adapter"; }
 
  private:
   std::filesystem::path path_;

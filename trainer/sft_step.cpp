@@ -4,10 +4,10 @@ namespace ferro {
 
 SftStep::SftStep(Model& model, LayerWalk::Recompute recompute, std::vector<std::int32_t> banned_ids,
                  const OptimizerConfig& optimizer, std::int64_t total_steps, Communicator& communicator,
-                 const Clock& clock)
+                 const Clock& clock, std::uint64_t seed)
     : walk_(model, recompute),
       head_(model.weights.head, std::move(banned_ids), 1.0),
-      updater_(model, optimizer, total_steps, communicator),
+      updater_(model, optimizer, total_steps, communicator, seed),
       clock_(clock) {}
 
 SftStep::Outcome SftStep::gradients(std::span<const PackedBatch> micro_batches) {

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "core/config_dump.h"
@@ -5,13 +7,30 @@
 #include "core/log.h"
 #include "trainer/model_keeper.h"
 #include "trainer/policy_setup.h"
+#include "trainer/row_packing.h"
 #include "trainer/run_recorder.h"
 #include "trainer/sample_stream.h"
 #include "trainer/sft_step.h"
 #include "trainer/train.h"
+#include "trainer/trained_model.h"
 
 namespace ferro {
 namespace {
+
+/// Loss on the evaluation rows where they hold responses.
+KeptBy validation_of(const SftConfig& config, const Dataset& rows) {
+  KeptBy kept;
+  kept.loss.all_tokens = config.loss_on == "all";
+  if (config.max_tokens_per_micro_batch > 0) kept.loss.max_tokens = config.max_tokens_per_micro_batch;
+  kept.with_loss =
+      std::any_of(rows.rows.begin(), rows.rows.end(), [](const Row& row) { return !row.response.empty(); });
+  kept.by_loss = config.metric_for_best_model == "eval_loss";
+  if (kept.by_loss && !kept.with_loss)
+    fail(ErrorCode::kConfig,
+         "metric_for_best_model is eval_loss, but data.eval_file `{}` holds no row with a response",
+         config.data.eval_file);
+  return kept;
+}
 
 // Rows -> prompts (stream thread) -> micro-batches -> loss and gradients -> update; evaluation and saving
 // between steps.
@@ -22,7 +41,8 @@ class SftTrainer {
         environment_(environment),
         rows_(load_training_rows(config.data, RowKind::kSft)),
         evaluation_rows_(config.data.eval_file.empty() ? Dataset{} : load_evaluation_rows(config.data)),
-        model_(load_model(config.model_name_or_path, true)),
+        model_(load_trained_model(config.model_name_or_path, config.train, config.lora,
+                                  static_cast<std::uint64_t>(config.seed))),
         source_(config.model_name_or_path, model_.config, config.data, config.augmentation, environment),
         run_(config.output_dir, config.overwrite_output_dir, *environment.clock),
         log_(make_logger("sft", "info", run_.path() / "log.txt")),
@@ -35,9 +55,10 @@ class SftTrainer {
         recorder_("sft", total_steps_, config.logging_steps, run_, log_, *environment.clock),
         keeper_(model_, source_.tokenizer(), source_.prompts(), evaluation_rows_,
                 {.max_new_tokens = config.max_new_tokens}, config.eval_steps > 0, config.model_name_or_path,
-                run_, log_),
+                run_, log_, validation_of(config, evaluation_rows_)),
         step_(model_, LayerWalk::recompute_of(config.recompute), banned_ids_of(model_.config),
-              config.optimizer, total_steps_, *world_[0], *environment.clock) {}
+              config.optimizer, total_steps_, *world_[0], *environment.clock,
+              static_cast<std::uint64_t>(config.seed)) {}
 
   void run() {
     describe();
@@ -48,6 +69,7 @@ class SftTrainer {
                          .shuffle = config_.data.shuffle,
                          .augment = config_.augmentation.enabled,
                          .with_answers = true});
+    if (config_.eval_on_start) recorder_.log_at(0, keeper_.evaluate_at(0));
     for (std::int64_t step = 1; step <= total_steps_; ++step) {
       const std::optional<SampleBatch> batch = next_batch(stream);
       train_on(*batch, step);
@@ -92,16 +114,10 @@ class SftTrainer {
   }
 
   std::vector<PackedBatch> pack(const SampleBatch& batch) const {
-    std::vector<PackedBatch> micro_batches;
-    BatchPacker packer;
-    for (const Sample& sample : batch.samples) {
-      packer.add_row(*sample.prompt, sample.answer, config_.loss_on == "all",
-                     source_.prompts().vision_tokens());
-      if (packer.num_sequences() == config_.per_device_train_batch_size)
-        micro_batches.push_back(packer.finish());
-    }
-    if (packer.num_sequences() > 0) micro_batches.push_back(packer.finish());
-    return micro_batches;
+    RowPackingOptions options{.all_tokens = config_.loss_on == "all",
+                              .max_tokens = config_.max_tokens_per_micro_batch};
+    if (options.max_tokens == 0) options.max_rows = config_.per_device_train_batch_size;
+    return pack_rows(batch.samples, options, source_.prompts().vision_tokens());
   }
 
   void train_on(const SampleBatch& batch, std::int64_t step) {

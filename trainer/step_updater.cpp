@@ -3,18 +3,27 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "model/lora.h"
 
 namespace ferro {
 
+namespace {
+
+const TrainedSet& checked(const ParameterArena& arena) {
+  FERRO_CHECK(arena.gradients.defined(), "training needs a gradient arena");
+  return arena.trained;
+}
+
+}  // namespace
+
 StepUpdater::StepUpdater(Model& model, const OptimizerConfig& config, std::int64_t total_steps,
-                         Communicator& communicator)
+                         Communicator& communicator, std::uint64_t seed)
     : model_(model),
+      trained_(model.adapter != nullptr ? model.adapter->arena : model.arena),
       config_(config),
       total_steps_(total_steps),
       communicator_(communicator),
-      optimizer_(model.arena.table, config) {
-  FERRO_CHECK(model.arena.gradients.defined(), "training needs a gradient arena");
-}
+      optimizer_(trained_.table, checked(trained_), config, seed) {}
 
 double StepUpdater::sum_over_ranks(double value) {
   if (communicator_.world_size() == 1) return value;
@@ -24,22 +33,25 @@ double StepUpdater::sum_over_ranks(double value) {
 }
 
 void StepUpdater::zero_gradients() {
-  model_.arena.gradients.zero_();
+  trained_.gradients.zero_();
+  if (model_.adapter == nullptr) return;
+  model_.adapter->dropout->step = static_cast<std::uint64_t>(optimizer_.steps_done());
+  model_.adapter->dropout->pass = 0;
 }
 
 StepUpdater::Reduced StepUpdater::reduce(double loss_part) {
-  if (communicator_.world_size() > 1) communicator_.all_reduce_sum(model_.arena.gradients);
+  if (communicator_.world_size() > 1) communicator_.all_reduce_sum(trained_.gradients);
   Reduced reduced;
   reduced.loss = sum_over_ranks(loss_part);
-  reduced.gradient_norm = optimizer_.gradient_norm(model_.arena.gradients);
+  reduced.gradient_norm = optimizer_.gradient_norm(trained_.gradients);
   reduced.finite = std::isfinite(reduced.loss) && std::isfinite(reduced.gradient_norm);
   return reduced;
 }
 
-double StepUpdater::apply(const Reduced& reduced) {
+double StepUpdater::apply(const Reduced& reduced, double rate_factor) {
   FERRO_CHECK(reduced.finite, "loss {}, gradient norm {}", reduced.loss, reduced.gradient_norm);
-  const double rate = learning_rate_at(config_, optimizer_.steps_done(), total_steps_);
-  optimizer_.step(model_.arena.weights, model_.arena.gradients, rate, reduced.gradient_norm);
+  const double rate = rate_factor * learning_rate_at(config_, optimizer_.steps_done(), total_steps_);
+  optimizer_.step(trained_.weights, trained_.gradients, rate, reduced.gradient_norm);
   return rate;
 }
 

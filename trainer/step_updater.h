@@ -12,12 +12,14 @@ namespace ferro {
 /// and applied. One thread per rank.
 class StepUpdater {
  public:
-  /// `model` (with gradients) and `communicator` must outlive it.
+  /// `model` (with gradients, its own or its adapter's) and `communicator` must outlive it. `seed` keys the
+  /// rounding of 8-bit moments.
   StepUpdater(Model& model, const OptimizerConfig& config, std::int64_t total_steps,
-              Communicator& communicator);
+              Communicator& communicator, std::uint64_t seed = 0);
 
   /// Sum of `value` over the ranks.
   double sum_over_ranks(double value);
+  /// Begins a step: gradients are zero, the adapter's dropout draws anew.
   void zero_gradients();
 
   struct Reduced {
@@ -26,12 +28,15 @@ class StepUpdater {
   };
   /// Sums loss parts and gradients over the ranks: the one place where ranks' gradients meet.
   Reduced reduce(double loss_part);
-  /// Clips and applies. Returns the learning rate used.
-  double apply(const Reduced& reduced);
+  /// Clips and applies, at `rate_factor` times the schedule's rate. Returns the learning rate used.
+  double apply(const Reduced& reduced, double rate_factor = 1.0);
   std::int64_t steps_done() const { return optimizer_.steps_done(); }
+  /// What the steps update: the adapter's arena where there is one, else the model's.
+  const ParameterArena& trained() const { return trained_; }
 
  private:
   Model& model_;
+  ParameterArena& trained_;  ///< The adapter's arena where there is one.
   OptimizerConfig config_;
   std::int64_t total_steps_;
   Communicator& communicator_;

@@ -43,13 +43,14 @@ class TemporaryFolder {
 /// "broken..." cannot be read.
 class FakeLoader final : public ImageLoader {
  public:
-  explicit FakeLoader(std::int32_t patch_values) : patch_values_(patch_values) {}
+  explicit FakeLoader(std::int32_t patch_values, std::int32_t side = 4)
+      : patch_values_(patch_values), side_(side) {}
   std::shared_ptr<const ImageInput> load(const std::filesystem::path& path,
                                          const AugmentKey* augment) override {
     const std::string name = path.filename().string();
     if (name.starts_with("broken")) fail(ErrorCode::kData, "{}: not an image", path.string());
     auto image = std::make_shared<ImageInput>();
-    image->grid = {1, 4, 4};
+    image->grid = {1, side_, side_};
     image->patch_values = patch_values_;
     const std::string label = name.substr(0, name.find('_'));
     KeyedRandom pattern(1, RandomPurpose::kTest, {coordinate_of(label.data(), label.size())});
@@ -62,19 +63,21 @@ class FakeLoader final : public ImageLoader {
   }
 
  private:
-  std::int32_t patch_values_;
+  std::int32_t patch_values_, side_;
 };
 
 /// A very small model's folder, rows for both jobs and an environment, in a temporary folder.
 class TinyJob {
  public:
-  TinyJob() {
+  /// `side`: patches along an image's edge.
+  explicit TinyJob(const ModelConfig& shape = tiny_config(), std::int32_t side = 4) : config_(shape) {
     write_model();
     write_rows();
     environment.clock = &clock_;
     const auto patch_values = static_cast<std::int32_t>(config_.vision.patch_values());
-    environment.make_loader = [patch_values](const ImageProcessorConfig&, const AugmentConfig&, std::size_t) {
-      return std::make_unique<FakeLoader>(patch_values);
+    environment.make_loader = [patch_values, side](const ImageProcessorConfig&, const AugmentConfig&,
+                                                   std::size_t) {
+      return std::make_unique<FakeLoader>(patch_values, side);
     };
   }
 
@@ -126,8 +129,7 @@ class TinyJob {
     const std::vector<std::string> texts{"which expression?", response("happy"), response("sad")};
     train_tokenizer(texts, 320, staging);
     const Tokenizer tokenizer = Tokenizer::load(staging);
-    config_ = tiny_config();
-    config_.text.vocab_size = tokenizer.vocab_size();
+    config_.text.vocab_size = std::max(config_.text.vocab_size, tokenizer.vocab_size());
     config_.vision_start_token_id = *tokenizer.id_of("<|vision_start|>");
     config_.vision_end_token_id = *tokenizer.id_of("<|vision_end|>");
     config_.image_token_id = *tokenizer.id_of("<|image_pad|>");
