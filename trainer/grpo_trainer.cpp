@@ -5,49 +5,42 @@
 #include "core/config_dump.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "model/lora.h"
 #include "rollout/engine.h"
+#include "trainer/gradient_norms.h"
+#include "trainer/grpo_generation.h"
 #include "trainer/grpo_step.h"
 #include "trainer/model_keeper.h"
 #include "trainer/policy_setup.h"
+#include "trainer/rank_sums.h"
 #include "trainer/rollout_batch.h"
 #include "trainer/run_recorder.h"
-#include "trainer/sample_stream.h"
 #include "trainer/step_updater.h"
 #include "trainer/train.h"
+#include "trainer/trained_model.h"
+#include "trainer/training_guard.h"
 
 namespace ferro {
 namespace {
 
 // One generation: prompts (stream thread) -> groups of answers (engine, on the trainer's own weights) ->
-// verdicts -> advantages -> num_iterations optimizer steps on group-packed micro-batches -> the next policy
-// version.
+// verdicts -> advantages -> num_iterations passes of steps_per_generation optimizer steps on group-packed
+// micro-batches -> the next policy version.
 class GrpoTrainer {
  public:
   GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& environment);
   void run();
 
  private:
-  struct Generation {
-    RolloutBatch rollouts;
-    std::vector<AnsweredPrompt> groups;            // Those trained on.
-    std::vector<std::vector<AnswerState>> states;  // [group][answer]
-    std::vector<MicroBatch> micro_batches;
-    LossNormaliser normaliser;
-    std::vector<std::int64_t> sample_ids;
-    double epochs_done = 0;
-  };
-
   void describe();
-  Generation generate(SampleStream& stream);
-  void prepare(Generation& generation) const;
-  void train_on(Generation& generation, std::int64_t step, std::int64_t iteration);
+  void train_on(const Generation& generation, StepPart& part, std::int64_t step, bool keep_logps);
+  bool update(const Generation& generation, const StepUpdater::Reduced& reduced, std::int64_t step);
   void finish_step(std::int64_t step);
+  void left_bounds(std::int64_t step, const std::string& what);
   void save(std::int64_t step);
   void write_rollouts(const Generation& generation, std::int64_t step);
   [[noreturn]] void diverged(const Generation& generation, std::int64_t step,
                              const StepUpdater::Reduced& reduced);
-  static RolloutSettings rollout_settings(const GrpoConfig& config, const ModelConfig& model);
-  static PolicyLossConfig loss_settings(const GrpoConfig& config);
 
   const GrpoConfig& config_;
   const TrainEnvironment& environment_;
@@ -67,13 +60,13 @@ class GrpoTrainer {
   RolloutCollector collector_;
   GrpoStep step_;
   StepUpdater updater_;
-  std::int64_t tokens_seen_ = 0;
+  TrainingGuard guard_;
 };
 
 std::int64_t optimizer_steps(const GrpoConfig& config, std::size_t rows) {
   if (config.max_steps > 0) return config.max_steps;
-  return config.num_train_epochs * config.num_iterations *
-         steps_per_epoch(static_cast<std::int64_t>(rows), config.prompts_per_step);
+  return config.num_train_epochs * config.steps_of_generation() *
+         steps_per_epoch(static_cast<std::int64_t>(rows), config.prompts_per_generation());
 }
 
 GrpoTrainer::GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& environment)
@@ -82,9 +75,11 @@ GrpoTrainer::GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& envir
       clock_(*environment.clock),
       rows_(load_training_rows(config.data, RowKind::kRl)),
       evaluation_rows_(config.data.eval_file.empty() ? Dataset{} : load_evaluation_rows(config.data)),
-      model_(load_model(config.model_name_or_path, true)),
-      reference_(config.loss.beta > 0 ? std::optional<Model>(load_model(config.model_name_or_path, false))
-                                      : std::nullopt),
+      model_(load_trained_model(config.model_name_or_path, config.train, config.lora,
+                                static_cast<std::uint64_t>(config.seed))),
+      reference_(config.loss.beta > 0
+                     ? std::optional<Model>(load_reference(model_, config.model_name_or_path))
+                     : std::nullopt),
       source_(config.model_name_or_path, model_.config, config.data, config.augmentation, environment),
       run_(config.output_dir, config.overwrite_output_dir, clock_),
       log_(make_logger("grpo", "info", run_.path() / "log.txt")),
@@ -99,32 +94,15 @@ GrpoTrainer::GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& envir
                .kv_cache_tokens = config.kv_cache_tokens,
                .max_running_sequences = std::max<std::int64_t>(512, config.num_generations)}),
       scorer_(make_local_scorer(config.reward_functions)),
-      collector_(engine_, *scorer_, rows_.rows, rows_.path, rollout_settings(config, model_.config), clock_),
-      step_(model_, reference_ ? &*reference_ : nullptr, loss_settings(config),
-            LayerWalk::recompute_of(config.recompute), banned_ids_of(model_.config), config.temperature),
-      updater_(model_, config.optimizer, total_steps_, *world_[0]) {
-  generations_ = (total_steps_ + config.num_iterations - 1) / config.num_iterations;
-}
-
-RolloutSettings GrpoTrainer::rollout_settings(const GrpoConfig& config, const ModelConfig& model) {
-  RolloutSettings settings;
-  settings.num_generations = config.num_generations;
-  settings.reward_weights = config.reward_weights;
-  settings.scale_rewards = config.scale_rewards;
-  settings.sampling.temperature = config.temperature;
-  settings.sampling.top_p = config.top_p;
-  settings.sampling.top_k = config.top_k;
-  settings.sampling.min_p = config.min_p;
-  settings.sampling.max_completion_length = config.max_completion_length;
-  settings.sampling.stop_ids = stop_ids_of(model);
-  settings.sampling.banned_ids = banned_ids_of(model);
-  return settings;
-}
-
-PolicyLossConfig GrpoTrainer::loss_settings(const GrpoConfig& config) {
-  PolicyLossConfig loss = config.loss;
-  loss.max_completion_length = config.max_completion_length;
-  return loss;
+      collector_(engine_, *scorer_, rows_.rows, rows_.path, rollout_settings_of(config, model_.config),
+                 clock_),
+      step_(model_, reference_ ? &*reference_ : nullptr, loss_settings_of(config),
+            LayerWalk::recompute_of(config.recompute), banned_ids_of(model_.config), config.temperature,
+            config.rollout_correction),
+      updater_(model_, config.optimizer, total_steps_, *world_[0], static_cast<std::uint64_t>(config.seed)),
+      guard_(config.guard) {
+  const std::int64_t steps = config.steps_of_generation();
+  generations_ = (total_steps_ + steps - 1) / steps;
 }
 
 void GrpoTrainer::describe() {
@@ -142,21 +120,20 @@ void GrpoTrainer::describe() {
 
 void GrpoTrainer::run() {
   describe();
-  SampleStream stream(rows_.rows, rows_.path, source_.prompts(),
-                      {.rows_per_step = config_.prompts_per_step,
-                       .steps = generations_,
-                       .seed = static_cast<std::uint64_t>(config_.seed),
-                       .shuffle = config_.data.shuffle,
-                       .augment = config_.augmentation.enabled});
+  GenerationMaker maker(config_, {collector_, step_, rows_, source_.prompts(), run_, recorder_, clock_},
+                        generations_);
+  if (config_.eval_steps > 0) recorder_.log_at(0, keeper_.evaluate_at(0));
   std::int64_t step = 0;
   while (step < total_steps_) {
-    Generation generation = generate(stream);
-    for (std::int64_t iteration = 0; iteration < config_.num_iterations && step < total_steps_; ++iteration) {
-      ++step;
-      if (iteration == 0 && config_.save_rollouts_steps > 0 && step % config_.save_rollouts_steps == 0)
-        write_rollouts(generation, step);
-      train_on(generation, step, iteration);
-      finish_step(step);
+    Generation generation = maker.next();
+    if (config_.save_rollouts_steps > 0 && (step + 1) % config_.save_rollouts_steps == 0)
+      write_rollouts(generation, step + 1);
+    for (std::int64_t iteration = 0; iteration < config_.num_iterations; ++iteration) {
+      for (StepPart& part : generation.parts) {
+        if (step == total_steps_) break;
+        train_on(generation, part, ++step, config_.num_iterations > 1);
+        finish_step(step);
+      }
     }
   }
   save(total_steps_);
@@ -178,79 +155,38 @@ void GrpoTrainer::save(std::int64_t step) {
   run_.write_provenance({{"set_aside", recorder_.set_aside_counts()}});
 }
 
-GrpoTrainer::Generation GrpoTrainer::generate(SampleStream& stream) {
-  Generation generation;
-  std::optional<SampleBatch> batch;
-  {
-    const PhaseTimer timer(recorder_.timing, "data", clock_);
-    batch = stream.next();
-    FERRO_CHECK(batch.has_value(), "the stream of rows ended before its {} generations", generations_);
-  }
-  recorder_.set_aside(batch->set_aside);
-  generation.epochs_done = batch->epochs_done;
-  generation.rollouts = collector_.collect(*batch);
-  RolloutBatch& rollouts = generation.rollouts;
-  recorder_.set_aside(rollouts.set_aside);
-  recorder_.metrics.add(rollouts.metrics);
-  recorder_.timing.add("time/rollout", rollouts.rollout_seconds);
-  recorder_.timing.add("time/score", rollouts.score_seconds);
-  if (rollouts.rollout_seconds > 0)
-    recorder_.timing.add("rollout/tokens_per_second",
-                         static_cast<double>(rollouts.completion_tokens) / rollouts.rollout_seconds);
-  tokens_seen_ += rollouts.prompt_and_completion_tokens;
-  prepare(generation);
-  return generation;
-}
-
-// A group without signal has no gradient when nothing pulls to the reference: its answers count in the
-// normaliser, but need no forward pass. (bnpo's normaliser is the micro-batch itself, so there they stay.)
-void GrpoTrainer::prepare(Generation& generation) const {
-  const bool all = config_.loss.beta > 0 || config_.loss.loss_type == "bnpo";
-  for (const JudgedGroup& group : generation.rollouts.groups) {
-    AnsweredPrompt answered{group.rollout.request.prompt, {}};
-    std::vector<AnswerState> states;
-    generation.sample_ids.push_back(group.rollout.request.sample_id);
-    for (std::size_t i = 0; i < group.rollout.completions.size(); ++i) {
-      const Completion& completion = group.rollout.completions[i];
-      answered.answers.push_back(completion.token_ids);
-      states.push_back({group.advantages[i], completion.logprobs, {}, {}});
-      generation.normaliser.sequences_in_step += 1;
-      generation.normaliser.tokens_in_step += static_cast<std::int64_t>(completion.token_ids.size());
-    }
-    if (!all && !group.has_signal) continue;
-    generation.groups.push_back(std::move(answered));
-    generation.states.push_back(std::move(states));
-  }
-  generation.micro_batches = pack_groups(generation.groups, config_.max_tokens_per_micro_batch);
-  generation.normaliser.micro_batches = static_cast<std::int64_t>(generation.micro_batches.size());
-}
-
-void GrpoTrainer::train_on(Generation& generation, std::int64_t step, std::int64_t iteration) {
+void GrpoTrainer::train_on(const Generation& generation, StepPart& part, std::int64_t step, bool keep_logps) {
   MetricWindow& metrics = recorder_.metrics;
   StepUpdater::Reduced reduced;
-  if (!generation.rollouts.groups.empty()) {
+  std::map<std::string, double> values;
+  const bool has_groups = !generation.rollouts.groups.empty();
+  if (has_groups) {
     const Stopwatch watch(clock_);
     updater_.zero_gradients();
     const GrpoStep::Outcome outcome =
-        step_.run(generation.micro_batches, generation.states, generation.normaliser,
-                  iteration == 0 && config_.num_iterations > 1, clock_);
+        step_.run(part.micro_batches, part.states, normaliser_over_ranks(part.normaliser, *world_[0]),
+                  keep_logps, clock_);
     reduced = updater_.reduce(outcome.loss);
+    values = metrics_of(sums_over_ranks(outcome.sums, *world_[0]));
+    if (config_.loss.entropy_coef != 0)
+      metrics.add("policy_loss", updater_.sum_over_ranks(outcome.loss + outcome.entropy_bonus));
     const double seconds = watch.seconds() - outcome.reference_seconds;
     recorder_.timing.add("time/forward_backward", seconds);
     recorder_.timing.add("time/reference", outcome.reference_seconds);
     recorder_.timing.add("train/tokens_per_second", static_cast<double>(outcome.tokens) / seconds);
-    if (!reduced.finite) diverged(generation, step, reduced);
-    {
-      const PhaseTimer timer(recorder_.timing, "optimizer", clock_);
-      metrics.set("learning_rate", updater_.apply(reduced));
+    if (update(generation, reduced, step)) {
+      metrics.add("loss", reduced.loss);
+      metrics.add("grad_norm", reduced.gradient_norm);
+      metrics.add("updates/zero_gradient", reduced.gradient_norm == 0 ? 1 : 0);
+      metrics.add(values);
     }
-    engine_.set_policy_version(updater_.steps_done());
-    metrics.add("loss", reduced.loss);
-    metrics.add("grad_norm", reduced.gradient_norm);
-    metrics.add(metrics_of(outcome.sums));
   }
+  metrics.add("updates/without_groups", has_groups ? 0 : 1);
+  metrics.add("updates/without_signal", has_groups && part.micro_batches.empty() ? 1 : 0);
+  const std::string out_of_bounds = guard_.after_step(values);
+  for (const auto& [name, value] : guard_.metrics()) metrics.set(name, value);
   metrics.set("epoch", generation.epochs_done);
-  metrics.set("num_tokens", static_cast<double>(tokens_seen_));
+  metrics.set("num_tokens", static_cast<double>(generation.tokens_seen));
   metrics.set("weights/version", static_cast<double>(updater_.steps_done()));
   const auto fact = [&](const char* name) {
     const auto at = generation.rollouts.metrics.find(name);
@@ -258,18 +194,55 @@ void GrpoTrainer::train_on(Generation& generation, std::int64_t step, std::int64
   };
   recorder_.step_done(step, fmt::format("reward {:.3f} | length {:.1f} | grad {:.2f}", fact("reward"),
                                         fact("completions/mean_length"), reduced.gradient_norm));
+  if (!out_of_bounds.empty()) left_bounds(step, out_of_bounds);
+}
+
+// False: the update was left out.
+bool GrpoTrainer::update(const Generation& generation, const StepUpdater::Reduced& reduced,
+                         std::int64_t step) {
+  switch (guard_.before_update(reduced.finite)) {
+    case TrainingGuard::Update::kStop:
+      diverged(generation, step, reduced);
+    case TrainingGuard::Update::kSkip:
+      log_->warn("step {}: loss {}, gradient norm {}: the update is left out", step, reduced.loss,
+                 reduced.gradient_norm);
+      return false;
+    case TrainingGuard::Update::kApply:
+      break;
+  }
+  recorder_.metrics.add(gradient_norms_by_stage(updater_.trained()));
+  {
+    const PhaseTimer timer(recorder_.timing, "optimizer", clock_);
+    recorder_.metrics.set("learning_rate", updater_.apply(reduced, guard_.rate_factor()));
+  }
+  engine_.set_policy_version(updater_.steps_done());
+  return true;
+}
+
+void GrpoTrainer::left_bounds(std::int64_t step, const std::string& what) {
+  if (!guard_.stops_on_divergence()) {
+    log_->warn("step {}: {}: the learning rate is multiplied by {}", step, what, guard_.rate_factor());
+    return;
+  }
+  recorder_.stopped_after(step);
+  save(step);
+  fail(ErrorCode::kDivergence,
+       "step {}: {}; the model is in {}; lower optimizer.learning_rate or raise the bound", step, what,
+       run_.model_folder().string());
 }
 
 void GrpoTrainer::write_rollouts(const Generation& generation, std::int64_t step) {
   const std::filesystem::path file =
       std::filesystem::path("rollouts") / fmt::format("step-{:06d}.jsonl", step);
+  const std::vector<std::string>& functions = scorer_->function_names();
   for (const JudgedGroup& group : generation.rollouts.groups) {
     const Row& row = rows_.rows[static_cast<std::size_t>(group.row)];
     for (std::size_t i = 0; i < group.rollout.completions.size(); ++i) {
       const Completion& completion = group.rollout.completions[i];
       nlohmann::ordered_json rewards;
       for (std::size_t f = 0; f < group.values.size(); ++f)
-        rewards[scorer_->function_names()[f]] = group.values[f][i].value_or(0.0);
+        rewards[f < functions.size() ? functions[f] : kOverlongName] =
+            group.values[f][i] ? nlohmann::ordered_json(*group.values[f][i]) : nlohmann::ordered_json();
       run_.append(file, {{"sample_id", row.id},
                          {"epoch", group.rollout.request.epoch},
                          {"generation", i},

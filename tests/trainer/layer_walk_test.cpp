@@ -35,7 +35,7 @@ Groups make_groups(const ModelConfig& config) {
         state.old_logps.push_back(-5.2F + 0.05F * static_cast<float>(t));
       groups.states.back().push_back(state);
       groups.normaliser.sequences_in_step += 1;
-      groups.normaliser.tokens_in_step += length;
+      groups.normaliser.tokens_in_step += static_cast<double>(length);
     }
   }
   return groups;

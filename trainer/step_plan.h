@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "trainer/group_packing.h"
+#include "trainer/grpo_step.h"
+#include "trainer/rollout_batch.h"
+
+namespace ferro {
+
+/// The part of a generation that one optimizer step trains on.
+struct StepPart {
+  std::vector<AnsweredPrompt> groups;
+  std::vector<std::vector<AnswerState>> states;  ///< [group][answer], of the answers that are packed.
+  std::vector<MicroBatch> micro_batches;
+  LossNormaliser normaliser;
+};
+
+struct StepPlanSettings {
+  std::int64_t steps_per_generation = 1;
+  std::int64_t max_tokens_per_micro_batch = 16384;
+  bool mask_truncated_completions = false;
+  bool pack_all = false;  ///< Also groups without signal: something else pulls at their tokens.
+};
+
+/// Whether a loss gives groups without signal a gradient, or needs their tokens for what it does to others.
+bool needs_groups_without_signal(const PolicyLossConfig& loss);
+
+struct StepPlan {
+  std::vector<StepPart> parts;            ///< [steps_per_generation], some perhaps without micro-batches.
+  std::map<std::string, double> metrics;  ///< "completions/masked", "batch/over_budget": answers that exceed
+                                          ///< the token budget with their prompt and are packed alone.
+};
+
+/// Cuts a generation's groups, in data order, into as equal parts as there are steps and packs each. Answers
+/// that no step trains on count in the normalisers' answers, masked ones not in their tokens. A step counts
+/// its share of the generation's trained tokens, as TRL does. Pure.
+StepPlan plan_steps(std::span<const JudgedGroup> groups, const StepPlanSettings& settings);
+
+}  // namespace ferro
