@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,14 +37,20 @@ class PromptBuilder {
 
   /// Error{kData}: image unreadable, prompt too long. The caller knows which row it was.
   std::shared_ptr<const Prompt> build(const Row& row, const AugmentKey* augment = nullptr) const;
-  /// From a rendered text and its images, in order.
-  std::shared_ptr<const Prompt> build(const std::string& rendered,
-                                      std::vector<std::shared_ptr<const ImageInput>> images) const;
+  using Media = std::vector<std::shared_ptr<const ImageInput>>;
+  /// A user's turn: images and videos in order, then the question.
+  std::shared_ptr<const Prompt> ask(const std::string& question, Media media) const;
+  /// From a rendered text and its images and videos, in order.
+  std::shared_ptr<const Prompt> build(const std::string& rendered, Media media) const;
   /// Ids of an answer's text with the end-of-turn token after it.
   std::vector<std::int32_t> encode_answer(const std::string& text) const;
   const VisionTokens& vision_tokens() const { return tokens_; }
 
  private:
+  void check_length(std::span<const std::int32_t> ids, const Media& media) const;
+  bool is_placeholder(std::int32_t id) const;
+  std::int64_t merged_patches(const ImageInput& medium) const;
+
   const Tokenizer& tokenizer_;
   ImageLoader& images_;
   VisionTokens tokens_;

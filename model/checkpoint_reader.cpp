@@ -84,6 +84,11 @@ at::Tensor CheckpointReader::tensor(const std::string& hub_name) const {
   return files_[place.file].tensor(place.name);
 }
 
+void CheckpointReader::release(const std::string& hub_name) const {
+  const Place& place = places_.at(hub_name);
+  files_[place.file].release(place.name);
+}
+
 const SafetensorsFile::Entry& CheckpointReader::entry(const std::string& hub_name) const {
   const Place& place = places_.at(hub_name);
   return files_[place.file].entries().at(place.name);

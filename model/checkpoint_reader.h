@@ -24,6 +24,7 @@ class CheckpointReader {
   };
   const std::map<std::string, Place>& places() const { return places_; }
   at::Tensor tensor(const std::string& hub_name) const;
+  void release(const std::string& hub_name) const;  ///< SafetensorsFile::release.
   const SafetensorsFile::Entry& entry(const std::string& hub_name) const;
 
  private:

@@ -1,43 +1,12 @@
 #include <algorithm>
-#include <cmath>
 
 #include "core/error.h"
-#include "core/keyed_random.h"
 #include "data/bpe_trainer.h"
+#include "model/initial_values.h"
 #include "model/model_folder.h"
 
 namespace ferro {
 namespace {
-
-/// Blocks that write to the residual stream, whose output is scaled down so that depth does not grow its
-/// variance.
-bool writes_to_residual(const std::string& name) {
-  return name.ends_with(".o_proj.weight") || name.ends_with(".attn.proj.weight") ||
-         name.ends_with(".down_proj.weight");
-}
-
-double standard_deviation(const ParameterInfo& info, const ModelConfig& config) {
-  std::int64_t fan_in = 1;
-  for (std::size_t i = 1; i < info.shape.size(); ++i) fan_in *= info.shape[i];
-  const double base = 1.0 / std::sqrt(static_cast<double>(fan_in));
-  if (info.name.ends_with("embed_tokens.weight")) return 0.5 * base;
-  if (!writes_to_residual(info.name)) return base;
-  const bool vision = info.name.starts_with("visual.");
-  const std::int64_t depth = vision ? config.vision.depth : config.text.num_hidden_layers;
-  return base / std::sqrt(2.0 * static_cast<double>(depth));
-}
-
-at::Tensor initial_value(const ParameterInfo& info, const ModelConfig& config, std::uint64_t seed) {
-  if (info.name.ends_with(".bias")) return at::zeros(info.shape, at::kFloat);
-  if (info.shape.size() == 1) return at::ones(info.shape, at::kFloat);
-  const at::Tensor value = at::empty(info.shape, at::kFloat);
-  const double deviation = standard_deviation(info, config);
-  KeyedRandom random(seed, RandomPurpose::kInitialisation,
-                     {coordinate_of(info.name.data(), info.name.size())});
-  float* out = value.data_ptr<float>();
-  for (std::int64_t i = 0; i < value.numel(); ++i) out[i] = static_cast<float>(deviation * random.normal());
-  return value;
-}
 
 /// Small enough to train on two processor cores: a 48-pixel picture is 16 patches in one window and 4 image
 /// tokens.
@@ -70,8 +39,12 @@ ModelConfig tiny(std::int64_t vocab_size) {
 void initialise(ParameterArena& arena, const ModelConfig& config, std::uint64_t seed) {
   FERRO_CHECK(arena.table.num_parameters() == ArenaTable::make(config, false).num_parameters(),
               "an arena of {} parameters is not this configuration's", arena.table.num_parameters());
-  for (const ParameterInfo& info : arena.table.parameters)
-    arena.import_parameter(info.name, initial_value(info, config, seed));
+  for (const ParameterInfo& info : arena.table.parameters) {
+    const at::Tensor value = at::empty(info.shape, at::kFloat);
+    InitialValues(config, info.name, info.shape, seed)
+        .fill(0, {value.data_ptr<float>(), static_cast<std::size_t>(value.numel())});
+    arena.import_parameter(info.name, value);
+  }
 }
 
 ModelConfig preset_config(const std::string& preset, std::int64_t vocab_size) {

@@ -4,13 +4,19 @@
 #include <numeric>
 
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
+#include "core/atomic_file.h"
+#include "core/error.h"
 #include "model/arena.h"
+#include "model/checkpoint_check.h"
 #include "model/checkpoint_reader.h"
-#include "model/tensor_names.h"
+#include "model/image_processor.h"
 
 namespace ferro {
 namespace {
+
+namespace fs = std::filesystem;
 
 enum Part : std::size_t { kVision, kMerger, kEmbedding, kDecoder, kHead, kNumParts };
 const char* const kPartNames[kNumParts] = {"vision", "merger", "embedding", "decoder", "head"};
@@ -53,7 +59,7 @@ std::string human_bytes(std::int64_t bytes) {
 }
 
 std::string human_flops(double flops) {
-  const char* const units[] = {"", " k", " M", " G", " T"};
+  const char* const units[] = {" ", " k", " M", " G", " T"};
   std::size_t unit = 0;
   for (; flops >= 1000 && unit + 1 < std::size(units); ++unit) flops /= 1000;
   return fmt::format("{:.{}f}{}", flops, unit == 0 ? 0 : 1, units[unit]);
@@ -76,14 +82,78 @@ std::string architecture_lines(const ModelConfig& config) {
       config.video_token_id, config.eos_token_id);
 }
 
-std::string table_line(const PartSummary& part) {
-  return fmt::format("{:<10} {:>14} {:>12} {:>16}\n", part.part, part.parameters, human_bytes(part.bytes),
-                     human_flops(part.flops_per_token));
+std::string table_of(const std::vector<PartSummary>& parts, const std::string& bytes_title) {
+  std::string table =
+      fmt::format("{:<10} {:>14} {:>14} {:>16}\n", "part", "parameters", bytes_title, "FLOPs per token");
+  PartSummary total;
+  for (const PartSummary& part : parts) {
+    table += fmt::format("{:<10} {:>14} {:>14} {:>16}\n", part.part, part.parameters, human_bytes(part.bytes),
+                         human_flops(part.flops_per_token));
+    total.parameters += part.parameters;
+    total.bytes += part.bytes;
+  }
+  table += fmt::format("{:<10} {:>14} {:>14}\n", "total", total.parameters, human_bytes(total.bytes));
+  return table + "FLOPs: forward, 2 per multiply-add of matrices; vision and merger per image token.\n";
+}
+
+std::string work_lines(const ModelConfig& config) {
+  const Work work = forward_work(config);
+  return fmt::format(
+      "work     text token {}FLOP (decoder, head), image token {}FLOP (vision, merger, decoder)\n"
+      "scores   text {}FLOP per token seen; image {}FLOP in windows and {}FLOP per image token of the "
+      "picture\n"
+      "cache    {} keys and values per token\n",
+      human_flops(work.text_token), human_flops(work.image_token), human_flops(work.attention_per_token),
+      human_flops(work.window_attention), human_flops(work.full_attention), work.cache_values);
+}
+
+/// The weights' dtype as the configuration names it, whichever of its keys does.
+std::string dtype_in(const fs::path& config_json) {
+  const nlohmann::json root = nlohmann::json::parse(read_file(config_json));
+  for (const char* key : {"dtype", "torch_dtype"})
+    if (root.contains(key) && root.at(key).is_string()) return root.at(key).get<std::string>();
+  return "float32";
+}
+
+/// A line about the folder's image processor, or a problem when it is not the model's.
+void check_processor(const fs::path& folder, const ModelConfig& config, Inspection& inspection) {
+  if (!fs::exists(folder / "preprocessor_config.json")) return;
+  try {
+    const ImageProcessorConfig processor = load_image_processor(folder, config);
+    inspection.report += fmt::format("images   patches and merge as config.json says, {} to {} pixels{}\n",
+                                     processor.min_pixels, processor.max_pixels,
+                                     processor.forced_size > 0
+                                         ? fmt::format(", each resized to {0} x {0}", processor.forced_size)
+                                         : std::string());
+  } catch (const Error& error) {
+    inspection.problems.emplace_back(error.what());
+  }
+}
+
+/// Bytes by part as the files have them, and the list of tensors.
+std::string tensors_in(const CheckpointReader& checkpoint, const ArenaTable& table,
+                       std::vector<PartSummary>& parts) {
+  for (PartSummary& part : parts) part.bytes = 0;
+  std::string list;
+  for (const auto& [name, place] : checkpoint.places()) {
+    const SafetensorsFile::Entry& entry = checkpoint.entry(name);
+    list += fmt::format("{:<56} {:<5} [{}]\n", place.name, entry.dtype, fmt::join(entry.shape, ", "));
+    const auto found = table.by_name.find(name);
+    if (found == table.by_name.end()) continue;
+    const ParameterInfo& info = table.parameters[static_cast<std::size_t>(found->second)];
+    parts[part_of(table.stages[static_cast<std::size_t>(info.stage)].kind)].bytes +=
+        static_cast<std::int64_t>(entry.end - entry.begin);
+  }
+  return list;
+}
+
+bool has_weights(const fs::path& folder) {
+  return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
 }
 
 }  // namespace
 
-std::vector<PartSummary> summarise_parts(const ModelConfig& config) {
+std::vector<PartSummary> summarise_parts(const ModelConfig& config, std::int64_t value_bytes) {
   const ArenaTable table = ArenaTable::make(config, false);
   std::vector<PartSummary> parts(kNumParts);
   for (std::size_t i = 0; i < kNumParts; ++i) parts[i].part = kPartNames[i];
@@ -91,7 +161,7 @@ std::vector<PartSummary> summarise_parts(const ModelConfig& config) {
     const Part part = part_of(table.stages[static_cast<std::size_t>(info.stage)].kind);
     const std::int64_t size = num_elements(info.shape);
     parts[part].parameters += size;
-    parts[part].bytes += size * 4;
+    parts[part].bytes += size * value_bytes;
     parts[part].flops_per_token += matrix_flops(info, part, config.vision);
   }
   if (config.tie_word_embeddings)
@@ -100,46 +170,49 @@ std::vector<PartSummary> summarise_parts(const ModelConfig& config) {
   return parts;
 }
 
-std::string inspect_model(const std::filesystem::path& folder, bool all_tensors) {
-  const ModelConfig config = ModelConfig::load(folder / "config.json");
-  const CheckpointReader checkpoint(folder);
-  const ArenaTable table = ArenaTable::make(config, false);
-  std::vector<PartSummary> parts = summarise_parts(config);
-  for (PartSummary& part : parts) part.bytes = 0;
-  std::string unknown, tensors;
-  for (const auto& [name, place] : checkpoint.places()) {
-    const SafetensorsFile::Entry& entry = checkpoint.entry(name);
-    tensors += fmt::format("{:<56} {:<5} [{}]\n", place.name, entry.dtype, fmt::join(entry.shape, ", "));
-    const auto found = table.by_name.find(name);
-    if (found == table.by_name.end()) {
-      unknown += fmt::format("not part of the architecture: {}\n", place.name);
-      continue;
-    }
-    const ParameterInfo& info = table.parameters[static_cast<std::size_t>(found->second)];
-    parts[part_of(table.stages[static_cast<std::size_t>(info.stage)].kind)].bytes +=
-        static_cast<std::int64_t>(entry.end - entry.begin);
-  }
-  std::string missing;
-  for (const ParameterInfo& info : table.parameters)
-    if (!checkpoint.places().contains(info.name)) missing += fmt::format("missing: {}\n", info.name);
+Work forward_work(const ModelConfig& config) {
+  const std::vector<PartSummary> parts = summarise_parts(config);
+  const VisionConfig& v = config.vision;
+  const TextConfig& t = config.text;
+  Work work;
+  work.text_token = parts[kDecoder].flops_per_token + parts[kHead].flops_per_token;
+  work.image_token =
+      parts[kVision].flops_per_token + parts[kMerger].flops_per_token + parts[kDecoder].flops_per_token;
+  // Scores and weighted values: 2 multiply-adds per channel and key.
+  work.attention_per_token = 4.0 * static_cast<double>(t.num_hidden_layers * t.hidden_size);
+  const auto full_blocks = static_cast<std::int64_t>(v.fullatt_block_indexes.size());
+  const std::int64_t merged = v.spatial_merge_size * v.spatial_merge_size,
+                     side = v.window_size / v.patch_size / v.spatial_merge_size * v.spatial_merge_size;
+  const double patch_scores = 4.0 * static_cast<double>(merged * v.hidden_size);
+  work.window_attention = patch_scores * static_cast<double>((v.depth - full_blocks) * side * side);
+  work.full_attention = patch_scores * static_cast<double>(full_blocks * merged);
+  work.cache_values = 2 * t.num_hidden_layers * t.num_key_value_heads * t.head_dim();
+  return work;
+}
 
-  PartSummary total;
-  total.part = "total";
-  std::string report =
-      folder.string() + "\n" + architecture_lines(config) + "\n" +
-      fmt::format("{:<10} {:>14} {:>12} {:>16}\n", "part", "parameters", "in files", "FLOPs per token");
-  for (const PartSummary& part : parts) {
-    report += table_line(part);
-    total.parameters += part.parameters;
-    total.bytes += part.bytes;
+Inspection inspect_model(const fs::path& model, bool all_tensors) {
+  const bool folder = fs::is_directory(model);
+  const fs::path config_json = folder ? model / "config.json" : model;
+  const ModelConfig config = ModelConfig::load(config_json);
+  Inspection inspection;
+  inspection.report = model.string() + "\n" + architecture_lines(config) + "\n";
+  if (!folder || !has_weights(model)) {
+    const std::string dtype = dtype_in(config_json);
+    inspection.report +=
+        table_of(summarise_parts(config, dtype == "float32" ? 4 : 2), "as " + dtype) + work_lines(config);
+    if (folder) check_processor(model, config, inspection);
+  } else {
+    const CheckpointReader checkpoint(model);
+    const ArenaTable table = ArenaTable::make(config, false);
+    std::vector<PartSummary> parts = summarise_parts(config);
+    const std::string tensors = tensors_in(checkpoint, table, parts);
+    inspection.report += table_of(parts, "in files") + work_lines(config);
+    inspection.problems = tensor_differences(checkpoint, table, config);
+    check_processor(model, config, inspection);
+    if (all_tensors) inspection.report += "\n" + tensors;
   }
-  report += fmt::format("{:<10} {:>14} {:>12}\n", total.part, total.parameters, human_bytes(total.bytes));
-  report +=
-      "FLOPs: forward, 2 per multiply-add of matrices, attention scores left out; vision and merger per "
-      "image token.\n";
-  report += unknown + missing;
-  if (all_tensors) report += "\n" + tensors;
-  return report;
+  for (const std::string& problem : inspection.problems) inspection.report += "problem  " + problem + "\n";
+  return inspection;
 }
 
 }  // namespace ferro

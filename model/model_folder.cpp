@@ -1,9 +1,11 @@
 #include "model/model_folder.h"
 
+#include <algorithm>
+
 #include <fmt/ranges.h>
 
 #include "core/error.h"
-#include "model/checkpoint_reader.h"
+#include "model/checkpoint_check.h"
 
 namespace ferro {
 namespace {
@@ -11,55 +13,47 @@ namespace {
 constexpr const char* kHead = "lm_head.weight";
 constexpr const char* kEmbedding = "model.embed_tokens.weight";
 
-/// What a checkpoint has that the model does not use: rotary buffers of old versions, and the head of a tied
-/// model, which some writers store as a copy of the embedding.
-bool is_redundant(const std::string& name, const ModelConfig& config) {
-  return name.ends_with(".inv_freq") || (config.tie_word_embeddings && name == kHead);
+/// Some writers store a tied head as a copy of the embedding.
+void check_tied_head(const CheckpointReader& checkpoint, const ModelConfig& config,
+                     const std::filesystem::path& folder) {
+  if (!config.tie_word_embeddings || !checkpoint.places().contains(kHead)) return;
+  if (!checkpoint.tensor(kHead).equal(checkpoint.tensor(kEmbedding)))
+    fail(ErrorCode::kData, "{}: config.json ties the head to the embedding, but {} differs from {}",
+         folder.string(), kHead, kEmbedding);
+  checkpoint.release(kHead);
+  checkpoint.release(kEmbedding);
 }
 
-bool is_float(const std::string& dtype) {
-  return dtype == "F32" || dtype == "BF16" || dtype == "F16" || dtype == "F64";
-}
-
-/// Every way in which the file's tensors are not the model's, one line each.
-std::string differences(const CheckpointReader& checkpoint, const ArenaTable& table,
-                        const ModelConfig& config) {
-  std::string lines;
-  for (const ParameterInfo& info : table.parameters) {
-    if (!checkpoint.places().contains(info.name)) {
-      lines += fmt::format("\n  missing: {} [{}]", info.name, fmt::join(info.shape, ", "));
-      continue;
-    }
-    const SafetensorsFile::Entry& entry = checkpoint.entry(info.name);
-    if (entry.shape != info.shape)
-      lines += fmt::format("\n  wrong shape: {} is [{}], expected [{}]", info.name,
-                           fmt::join(entry.shape, ", "), fmt::join(info.shape, ", "));
-    else if (!is_float(entry.dtype))
-      lines += fmt::format("\n  wrong dtype: {} is {}", info.name, entry.dtype);
+/// Piece by piece: what of the file has been copied is not needed again.
+void import_tensor(const CheckpointReader& checkpoint, const ParameterInfo& info, ParameterArena& arena) {
+  constexpr std::int64_t kPieceBytes = std::int64_t{1} << 24, kPanelRows = 32;
+  const at::Tensor tensor = checkpoint.tensor(info.name);
+  const std::int64_t rows = tensor.size(0),
+                     row_bytes = std::max<std::int64_t>(static_cast<std::int64_t>(tensor.nbytes()) / rows, 1);
+  const std::int64_t piece = std::max(kPieceBytes / row_bytes / kPanelRows, std::int64_t{1}) * kPanelRows;
+  for (std::int64_t first = 0; first < rows; first += piece) {
+    arena.import_rows(info.name, first, tensor.narrow(0, first, std::min(piece, rows - first)));
+    checkpoint.release(info.name);
   }
-  for (const auto& [name, place] : checkpoint.places())
-    if (!table.by_name.contains(name) && !is_redundant(name, config))
-      lines += fmt::format("\n  extra: {}", place.name);
-  return lines;
 }
 
 }  // namespace
 
-Model load_model(const std::filesystem::path& folder, bool with_gradients, bool panels) {
+Model load_model(const std::filesystem::path& folder, bool with_gradients, bool panels,
+                 at::ScalarType dtype) {
+  FERRO_CHECK(!panels || dtype == at::kFloat, "panels hold fp32, not {}", at::toString(dtype));
   Model model;
   model.config = ModelConfig::load(folder / "config.json");
   const CheckpointReader checkpoint(folder);
-  const std::string wrong = differences(checkpoint, ArenaTable::make(model.config, panels), model.config);
+  const std::vector<std::string> wrong =
+      tensor_differences(checkpoint, ArenaTable::make(model.config, panels), model.config);
   if (!wrong.empty())
-    fail(ErrorCode::kData, "{}: the tensors are not those of config.json:{}", folder.string(), wrong);
-  if (model.config.tie_word_embeddings && checkpoint.places().contains(kHead) &&
-      !checkpoint.tensor(kHead).equal(checkpoint.tensor(kEmbedding)))
-    fail(ErrorCode::kData, "{}: config.json ties the head to the embedding, but {} differs from {}",
-         folder.string(), kHead, kEmbedding);
+    fail(ErrorCode::kData, "{}: the tensors are not those of config.json:\n  {}", folder.string(),
+         fmt::join(wrong, "\n  "));
+  check_tied_head(checkpoint, model.config, folder);
 
-  model.arena = ParameterArena::allocate(model.config, panels, with_gradients);
-  for (const ParameterInfo& info : model.arena.table.parameters)
-    model.arena.import_parameter(info.name, checkpoint.tensor(info.name));
+  model.arena = ParameterArena::allocate(model.config, panels, with_gradients, dtype);
+  for (const ParameterInfo& info : model.arena.table.parameters) import_tensor(checkpoint, info, model.arena);
   model.weights = bind_weights(model.config, model.arena);
   return model;
 }

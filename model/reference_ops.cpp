@@ -9,6 +9,11 @@
 namespace ferro::reference {
 namespace {
 
+/// Sums, roots and exponentials of half-width numbers are taken in fp32.
+at::Tensor widened(const at::Tensor& x) {
+  return at::isReducedFloatingType(x.scalar_type()) ? x.to(at::kFloat) : x;
+}
+
 /// The span's keys or values, repeated for the query heads that share them: [keys, H, E].
 at::Tensor rows_seen(const at::Tensor& rows, const AttentionSpan& span, std::int64_t repeats) {
   const at::Tensor own = rows.slice(0, span.key_begin, std::max(span.key_begin, span.key_end));
@@ -25,7 +30,8 @@ at::Tensor attend_span(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   const at::Tensor keys = rows_seen(k, span, repeats).transpose(0, 1),
                    values = rows_seen(v, span, repeats).transpose(0, 1);
   const std::int64_t n = queries.size(1), seen = keys.size(1);
-  at::Tensor scores = queries.matmul(keys.transpose(1, 2)) / std::sqrt(static_cast<double>(q.size(2)));
+  at::Tensor scores =
+      widened(queries.matmul(keys.transpose(1, 2))) / std::sqrt(static_cast<double>(q.size(2)));
   at::Tensor blind;
   if (causal) {
     // Query i of n sees the first seen - (n - 1 - i) keys, but always the prefix.
@@ -38,7 +44,7 @@ at::Tensor attend_span(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   }
   at::Tensor weights = at::softmax(scores, -1);
   if (blind.defined()) weights = weights.masked_fill(blind, 0.0);
-  return weights.matmul(values).transpose(0, 1);
+  return weights.to(values.scalar_type()).matmul(values).transpose(0, 1);
 }
 
 }  // namespace
@@ -48,7 +54,8 @@ at::Tensor linear(const at::Tensor& x_NI, const at::Tensor& weight_OI, const at:
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  return x * at::rsqrt(x.square().mean({-1}, true) + eps) * weight;
+  const at::Tensor wide = widened(x);
+  return (wide * at::rsqrt(wide.square().mean({-1}, true) + eps)).to(x.scalar_type()) * weight;
 }
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
@@ -61,8 +68,9 @@ at::Tensor gelu(const at::Tensor& x) {
 
 at::Tensor rotary(const at::Tensor& x_NHE, const at::Tensor& cos_NE, const at::Tensor& sin_NE) {
   const std::int64_t half = x_NHE.size(2) / 2;
-  const at::Tensor turned = at::cat({-x_NHE.slice(2, half), x_NHE.slice(2, 0, half)}, 2);
-  return x_NHE * cos_NE.unsqueeze(1) + turned * sin_NE.unsqueeze(1);
+  const at::Tensor wide = widened(x_NHE);
+  const at::Tensor turned = at::cat({-wide.slice(2, half), wide.slice(2, 0, half)}, 2);
+  return (wide * cos_NE.unsqueeze(1) + turned * sin_NE.unsqueeze(1)).to(x_NHE.scalar_type());
 }
 
 at::Tensor attention(const at::Tensor& q_NHE, const at::Tensor& k_RKE, const at::Tensor& v_RKE,

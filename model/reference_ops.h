@@ -8,8 +8,9 @@
 
 namespace ferro::reference {
 
-// The operations of model/ops.h composed of ATen operations, on any device and in any float dtype: what CUDA
-// runs, and the oracle of the kernels' tests. Autograd differentiates all of them, weights included.
+// The operations of model/ops.h composed of ATen operations, on any device and in any float dtype (norms,
+// rotations and the softmax of half-width numbers in fp32): what CUDA runs, and the oracle of the kernels'
+// tests. Autograd differentiates all of them, weights included.
 
 at::Tensor linear(const at::Tensor& x_NI, const at::Tensor& weight_OI,
                   const at::Tensor& bias_O);  ///< Bias may be undefined.

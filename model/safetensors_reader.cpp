@@ -41,6 +41,12 @@ struct SafetensorsFile::Mapping {
     if (address != MAP_FAILED) ::munmap(address, size);
   }
 
+  const Entry& find(const std::string& name) const {
+    const auto found = entries.find(name);
+    if (found == entries.end()) fail(ErrorCode::kData, "{}: no tensor {}", path, name);
+    return found->second;
+  }
+
   void map_file() {
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) fail(ErrorCode::kIo, "{}: cannot open: {}", path, std::strerror(errno));
@@ -80,10 +86,17 @@ bool SafetensorsFile::contains(const std::string& name) const {
   return mapping_->entries.contains(name);
 }
 
+void SafetensorsFile::release(const std::string& name) const {
+  const Entry& entry = mapping_->find(name);
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(mapping_->data + entry.begin) / page * page,
+             end = reinterpret_cast<std::uintptr_t>(mapping_->data + entry.end);
+  // The pages at the ends hold parts of neighbours, which come back from the file like the rest.
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 at::Tensor SafetensorsFile::tensor(const std::string& name) const {
-  const auto found = mapping_->entries.find(name);
-  if (found == mapping_->entries.end()) fail(ErrorCode::kData, "{}: no tensor {}", mapping_->path, name);
-  const Entry& entry = found->second;
+  const Entry& entry = mapping_->find(name);
   const std::optional<at::ScalarType> dtype = scalar_type_of(entry.dtype);
   if (!dtype)
     fail(ErrorCode::kData, "{}: tensor {}: dtype {} cannot be read", mapping_->path, name, entry.dtype);

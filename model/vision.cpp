@@ -9,7 +9,7 @@
 namespace ferro {
 
 at::Tensor patch_embed(const PatchEmbedWeights& w, const at::Tensor& pixels_NC) {
-  return linear(pixels_NC, w.proj);
+  return linear(pixels_NC.to(w.proj.weight.value.scalar_type()), w.proj);
 }
 
 bool is_full_attention_block(const VisionConfig& config, std::int64_t block) {

@@ -15,6 +15,7 @@ struct DataConfig {
   std::int64_t max_rows = 0, max_eval_rows = 0;
   std::string system_prompt = "default";
   std::string question;
+  std::string position_rule = "hub";
   std::int64_t max_prompt_length = 4096;
   bool shuffle = true;
   std::int64_t image_cache_entries = 4096;
@@ -31,6 +32,10 @@ struct DataConfig {
             "default: the chat template's own system text (published RL and evaluation); empty: an empty "
             "system message (published cold start); none: no system turn.");
     v.field("question", question, "Asked instead of every row's own question when not empty.");
+    v.field(
+        "position_rule", position_rule, Choices{"hub", "transformers5"},
+        "Positions of video tokens: as the code on the hub counts them, or as transformers 5 does. Text and "
+        "still images have the same in both.");
     v.field("max_prompt_length", max_prompt_length, {.min = 1},
             "Tokens; rows with longer prompts are set aside, never cut.");
     v.field("shuffle", shuffle, "New keyed order each epoch; false: file order.");

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "model/image_processor.h"
 #include "reward/reward_function.h"
 
 namespace ferro {
@@ -30,6 +31,8 @@ PromptOptions prompt_options_of(const DataConfig& data) {
          data.system_prompt);
   }
   options.question_override = data.question;
+  options.position_rule =
+      data.position_rule == "transformers5" ? PositionRule::kTransformers5 : PositionRule::kHub;
   options.max_prompt_length = data.max_prompt_length;
   return options;
 }
@@ -67,29 +70,10 @@ std::string label_of(const Row& row) {
   return std::string(answer_text(row.solution.empty() ? row.response : row.solution));
 }
 
-namespace {
-
-/// The processor of a model folder, agreeing with its config.json on how a picture is cut into patches.
-ImageProcessorConfig processor_of(const fs::path& model_folder, const VisionConfig& vision) {
-  const fs::path file = model_folder / "preprocessor_config.json";
-  const ImageProcessorConfig processor = ImageProcessorConfig::load(file);
-  const auto require_equal = [&](const char* key, std::int64_t here, std::int64_t model) {
-    if (here != model)
-      fail(ErrorCode::kData, "{}: {} is {}, but the model's config.json says {}: the two files must agree",
-           file.string(), key, here, model);
-  };
-  require_equal("patch_size", processor.patch_size, vision.patch_size);
-  require_equal("temporal_patch_size", processor.temporal_patch_size, vision.temporal_patch_size);
-  require_equal("merge_size", processor.merge_size, vision.spatial_merge_size);
-  return processor;
-}
-
-}  // namespace
-
 PromptSource::PromptSource(const fs::path& model_folder, const ModelConfig& config, const DataConfig& data,
                            const AugmentConfig& augmentation, const TrainEnvironment& environment)
     : tokenizer_(Tokenizer::load(model_folder)),
-      images_(environment.make_loader(processor_of(model_folder, config.vision), augmentation,
+      images_(environment.make_loader(load_image_processor(model_folder, config), augmentation,
                                       static_cast<std::size_t>(data.image_cache_entries))),
       prompts_(std::make_unique<PromptBuilder>(tokenizer_, *images_, config.vision_tokens(),
                                                prompt_options_of(data))) {}

@@ -47,6 +47,7 @@ class PromptSource {
   PromptSource& operator=(const PromptSource&) = delete;
   const Tokenizer& tokenizer() const { return tokenizer_; }
   const PromptBuilder& prompts() const { return *prompts_; }
+  ImageLoader& images() const { return *images_; }
 
  private:
   Tokenizer tokenizer_;
