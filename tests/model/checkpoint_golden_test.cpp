@@ -114,6 +114,24 @@ TEST_CASE("a saved config.json has the keys and values that transformers writes"
   std::cout << "golden model config.json: " << compared << " in the nested style, key by key\n";
 }
 
+TEST_CASE("a saved generation_config.json ends answers where the checkpoint's does") {
+  const auto golden = testing::golden_dir();
+  FERRO_SKIP_UNLESS_GOLDEN(golden, "/model/checkpoints");
+  const GoldenSet set(*golden);
+  const testing::ScratchFolder scratch;
+  for (const json& entry : set.manifest().at("model").at("checkpoints")) {
+    ModelConfig::load(*golden / entry.at("config").get<std::string>())
+        .save_generation_config(scratch / "generation_config.json");
+    const json ours = testing::read_json(scratch / "generation_config.json"),
+               theirs = set.json(entry.at("generation_config").get<std::string>());
+    for (const auto& [key, value] : ours.items()) {
+      INFO(entry.at("path") << " " << key);
+      if (theirs.contains(key)) CHECK(value == theirs.at(key));
+    }
+    CHECK(ours.contains("eos_token_id"));
+  }
+}
+
 TEST_CASE("saving in a checkpoint's own dtype and loading again gives the same bits") {
   const auto golden = testing::golden_dir();
   FERRO_SKIP_UNLESS_GOLDEN(golden, "/model/checkpoints");

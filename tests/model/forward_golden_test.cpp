@@ -176,6 +176,40 @@ TEST_CASE("a row's hidden states do not depend on the rows packed with it") {
   }
 }
 
+/// Cases whose rows hold the same tokens without their padding, the first padded left and the second right.
+std::vector<std::pair<std::string, std::string>> padding_twins(const GoldenSet& set,
+                                                               const ModelConfig& config) {
+  const json& cases = set.manifest().at("forward").at("cases");
+  const auto tokens_of = [&](const json& entry) {
+    return testing::load_case(set, entry, config, PositionRule::kTransformers5).batch.tokens;
+  };
+  std::vector<std::pair<std::string, std::string>> twins;
+  for (const auto& [left, left_entry] : cases.items())
+    for (const auto& [right, right_entry] : cases.items())
+      if (left_entry.at("padding") == "left" && right_entry.at("padding") == "right" &&
+          tokens_of(left_entry) == tokens_of(right_entry))
+        twins.emplace_back(left, right);
+  return twins;
+}
+
+TEST_CASE("the side of the padding changes nothing") {
+  const auto golden = testing::golden_dir();
+  FERRO_SKIP_UNLESS_GOLDEN(golden, "/forward/cases");
+  const at::NoGradGuard no_grad;
+  const GoldenSet set(*golden);
+  const Model model = set.model(true);
+  const json& tolerance = set.manifest().at("forward").at("tolerances").at("left_vs_right_padding");
+  for (const auto& [left, right] : padding_twins(set, model.config)) {
+    at::Tensor logits[2];
+    for (const bool second : {false, true}) {
+      const json& entry = set.manifest().at("forward").at("cases").at(second ? right : left);
+      const GoldenCase loaded = testing::load_case(set, entry, model.config, PositionRule::kTransformers5);
+      logits[second] = linear(text_forward(model.weights, loaded.batch, model.config), model.weights.head);
+    }
+    testing::expect_close("forward " + left + " against " + right, logits[0], logits[1], tolerance);
+  }
+}
+
 TEST_CASE("window order and sequence borders equal transformers' for every grid and window size") {
   const auto golden = testing::golden_dir();
   FERRO_SKIP_UNLESS_GOLDEN(golden, "/forward/window_index");

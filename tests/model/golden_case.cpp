@@ -78,9 +78,12 @@ at::Tensor GoldenSet::tensor(const nlohmann::json& reference) const {
   return file.tensor(reference.at("tensor").get<std::string>());
 }
 
+std::filesystem::path GoldenSet::first_checkpoint() const {
+  return folder_ / manifest_.at("model").at("checkpoints").at(0).at("path").get<std::string>();
+}
+
 Model GoldenSet::model(bool panels) const {
-  const std::string path = manifest_.at("model").at("checkpoints").at(0).at("path").get<std::string>();
-  return load_model(folder_ / path, false, panels);
+  return load_model(first_checkpoint(), false, panels);
 }
 
 GoldenCase load_case(const GoldenSet& set, const json& entry, const ModelConfig& config, PositionRule rule) {

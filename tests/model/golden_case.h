@@ -23,7 +23,8 @@ class GoldenSet {
   /// `reference` is an object with `file` and `tensor`.
   at::Tensor tensor(const nlohmann::json& reference) const;
   nlohmann::json json(const std::string& file) const { return read_json(folder_ / file); }
-  /// The first checkpoint's weights; all of them hold the same.
+  /// All checkpoints hold the same weights; this is the first.
+  std::filesystem::path first_checkpoint() const;
   Model model(bool panels) const;
 
  private:

@@ -10,7 +10,6 @@
 
 #include "core/atomic_file.h"
 #include "core/checksum.h"
-#include "model/inspect.h"
 #include "model/safetensors.h"
 #include "model/tensor_names.h"
 #include "tests/core/expect_error.h"
@@ -249,27 +248,6 @@ TEST_CASE("on a full disk nothing is left behind") {
   const bool empty = fs::is_empty(disk);
   ::umount(disk.c_str());
   CHECK(empty);
-}
-
-TEST_CASE("the report of a folder sums its parts and names what does not belong") {
-  const ScratchFolder scratch;
-  const Model model = small_model(true, true);
-  Tensors tensors = tensors_of(model);
-  tensors.emplace_back("visual.surprise", at::ones({2}));
-  const std::string report = inspect_model(folder_with(scratch, model, tensors), true);
-  CHECK_THAT(report, Catch::Contains("vision") && Catch::Contains("merger") && Catch::Contains("decoder") &&
-                         Catch::Contains("not part of the architecture: visual.surprise") &&
-                         Catch::Contains("model.layers.1.mlp.up_proj.weight"));
-
-  const std::vector<PartSummary> parts = summarise_parts(model.config);
-  std::int64_t sum = 0;
-  for (const PartSummary& part : parts) sum += part.parameters;
-  CHECK(sum == model.arena.table.num_parameters());
-  // Decoder, by hand: 2 blocks of q 40*40, k and v 20*40 each, o 40*40, three of 50*40; 2 per multiply-add.
-  CHECK(parts[3].flops_per_token == 2.0 * 2 * (1600 + 800 + 800 + 1600 + 3 * 2000));
-  // Tied head: 67 * 40 multiply-adds, but only the final norm's 40 parameters.
-  CHECK(parts[4].flops_per_token == 2.0 * 67 * 40);
-  CHECK(parts[4].parameters == 40);
 }
 
 }  // namespace
