@@ -126,6 +126,25 @@ TEST_CASE("a placeholder written into a question is refused, not taken for an im
   CHECK_THROWS_AS(bench.builder().build(row_of("", "x <|image_pad|>")), Error);
 }
 
+TEST_CASE("several images and a video stand before the question, in order") {
+  Bench bench;
+  ImageInput image, video;
+  image.grid = {1, 2, 2};
+  video.grid = {2, 2, 4};
+  video.video = true;
+  const PromptBuilder::Media media{std::make_shared<const ImageInput>(image),
+                                   std::make_shared<const ImageInput>(video)};
+  const auto prompt = bench.builder(options_of(SystemPrompt::kNone)).ask("Q", media);
+  CHECK(bench.text_of(*prompt) ==
+        "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|><|vision_start|><|video_pad|><|video_"
+        "pad|>"
+        "<|video_pad|><|video_pad|><|vision_end|>Q<|im_end|>\n<|im_start|>assistant\n");
+  CHECK(prompt->images == media);
+  CHECK_THROWS_WITH(
+      bench.builder(up_to(9)).ask("Q", media),
+      Catch::Contains("5 of them from 2 images or videos") && Catch::Contains("max_prompt_length is 9"));
+}
+
 TEST_CASE("an answer ends with the end of turn, and augmentation reaches the loader") {
   Bench bench;
   const auto ids = bench.builder().encode_answer("fear");
