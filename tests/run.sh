@@ -49,6 +49,24 @@ status=0
   "${default_labels[@]}" "$@" || status=$?
 [ -s "$build/tests.xml" ] || { echo "no test ran"; exit 1; }
 
+# ctest hides what passing tests print; its log has it, until ctest is called again. One line per comparison, in the order of
+# their names.
+differences=$build/golden-differences.txt
+{ grep -h '^golden ' "$build/Testing/Temporary/LastTest.log" || true; } | sort | awk '
+  match($0, /: largest difference [^ ]+ \(tolerance [^)]*\)$/) {
+    split(substr($0, RSTART + 21), part, " ")
+    sub(/\)$/, "", part[3])
+    printf "%-100s %12s %12s\n", substr($0, 8, RSTART - 8), part[1], part[3]
+    next
+  }
+  match($0, /: [0-9]+ of [0-9]+ differ \(exact\)$/) {
+    split(substr($0, RSTART + 2), part, " ")
+    printf "%-100s %12s %12s\n", substr($0, 8, RSTART - 8), part[1] " of " part[3], "exact"
+    next
+  }
+  { others = others substr($0, 8) "\n" }
+  END { printf "%s", others }' >"$differences"
+
 ctest --test-dir "$build" -N -L '^golden$' | sed -n 's/^ *Test *#[0-9]*: //p' >"$build/golden-tests.txt"
 # A test that ctest could not start has `notrun` too; only SKIP_* is a test that said so itself.
 awk -v summary="$build/tests-summary.txt" '
@@ -85,22 +103,6 @@ awk -v summary="$build/tests-summary.txt" '
   }' "$build/golden-tests.txt" "$build/tests.xml"
 read -r passed failed skipped golden_passed golden_failed golden_skipped <"$build/tests-summary.txt"
 
-# ctest hides what passing tests print; its log has it. One line per comparison, in the order of their names.
-differences=$build/golden-differences.txt
-{ grep -h '^golden ' "$build/Testing/Temporary/LastTest.log" || true; } | sort | awk '
-  match($0, /: largest difference [^ ]+ \(tolerance [^)]*\)$/) {
-    split(substr($0, RSTART + 21), part, " ")
-    sub(/\)$/, "", part[3])
-    printf "%-100s %12s %12s\n", substr($0, 8, RSTART - 8), part[1], part[3]
-    next
-  }
-  match($0, /: [0-9]+ of [0-9]+ differ \(exact\)$/) {
-    split(substr($0, RSTART + 2), part, " ")
-    printf "%-100s %12s %12s\n", substr($0, 8, RSTART - 8), part[1] " of " part[3], "exact"
-    next
-  }
-  { others = others substr($0, 8) "\n" }
-  END { printf "%s", others }' >"$differences"
 if [ -n "$table" ] && [ -s "$differences" ]; then
   printf '\n%-100s %12s %12s\n' "golden comparison" difference tolerance
   cat "$differences"
