@@ -5,59 +5,9 @@
 
 #include "core/keyed_random.h"
 #include "data/packing.h"
-#include "model/model_folder.h"
+#include "tests/tiny_model.h"
 
 namespace ferro::testing {
-
-/// The architecture with everything in it (windows, full attention, M-RoPE, grouped queries), a few ten
-/// thousand parameters.
-inline ModelConfig tiny_config() {
-  ModelConfig config;
-  config.vision.depth = 2;
-  config.vision.hidden_size = 32;
-  config.vision.intermediate_size = 48;
-  config.vision.num_heads = 2;
-  config.vision.patch_size = 4;
-  config.vision.out_hidden_size = 64;
-  config.vision.window_size = 16;
-  config.vision.fullatt_block_indexes = {1};
-  config.text.vocab_size = 200;
-  config.text.hidden_size = 64;
-  config.text.intermediate_size = 96;
-  config.text.num_hidden_layers = 2;
-  config.text.num_attention_heads = 4;
-  config.text.num_key_value_heads = 2;
-  config.text.mrope_section = {2, 3, 3};
-  config.tie_word_embeddings = true;
-  config.vision_start_token_id = 190;
-  config.vision_end_token_id = 191;
-  config.image_token_id = 192;
-  config.video_token_id = 193;
-  config.bos_token_id = 194;
-  config.pad_token_id = 194;
-  config.eos_token_id = 195;
-  return config;
-}
-
-inline Model random_model(const ModelConfig& config, std::uint64_t seed, bool with_gradients) {
-  Model model;
-  model.config = config;
-  model.arena = ParameterArena::allocate(config, true, with_gradients);
-  initialise(model.arena, config, seed);
-  model.weights = bind_weights(config, model.arena);
-  return model;
-}
-
-inline std::shared_ptr<const ImageInput> random_image(const ModelConfig& config, std::int32_t height,
-                                                      std::int32_t width, std::uint64_t key) {
-  auto image = std::make_shared<ImageInput>();
-  image->grid = {1, height, width};
-  image->patch_values = static_cast<std::int32_t>(config.vision.patch_values());
-  KeyedRandom random(7, RandomPurpose::kTest, {key});
-  for (std::int64_t i = 0; i < image->grid.patches() * image->patch_values; ++i)
-    image->pixel_values.push_back(static_cast<float>(random.normal()));
-  return image;
-}
 
 /// Some text, one image, some text. `key` picks tokens and pixels.
 inline std::shared_ptr<const Prompt> random_prompt(const ModelConfig& config, std::uint64_t key,
@@ -69,7 +19,8 @@ inline std::shared_ptr<const Prompt> random_prompt(const ModelConfig& config, st
       prompt->ids.push_back(static_cast<std::int32_t>(random.below(190)));
   };
   add_text(text_tokens);
-  prompt->images.push_back(random_image(config, 4, 6, key));
+  KeyedRandom pixels(7, RandomPurpose::kTest, {key});
+  prompt->images.push_back(random_image(config, 4, 6, pixels));
   prompt->ids.push_back(config.vision_start_token_id);
   prompt->image_token_begin.push_back(static_cast<std::int32_t>(prompt->ids.size()));
   prompt->ids.insert(prompt->ids.end(), 6, config.image_token_id);
