@@ -16,7 +16,9 @@ RunRecorder::RunRecorder(const std::string& job, std::int64_t total_steps, std::
 
 void RunRecorder::set_aside(const SetAsideRow& row) {
   ++set_aside_counts_[row.reason];
-  log_->warn("set aside ({}): {} row {}: {}", row.reason, row.file, row.row, row.detail);
+  // Groups without signal are dropped by design, and many.
+  const auto level = row.reason == "no_signal" ? spdlog::level::debug : spdlog::level::warn;
+  log_->log(level, "set aside ({}): {} row {}: {}", row.reason, row.file, row.row, row.detail);
   run_.append("set_aside.jsonl",
               {{"file", row.file}, {"row", row.row}, {"reason", row.reason}, {"detail", row.detail}});
 }
