@@ -3,9 +3,11 @@
 #include <catch2/catch.hpp>
 
 #include "core/atomic_file.h"
+#include "core/config.h"
 #include "core/error.h"
 #include "tests/core/expect_error.h"
 #include "tests/core/scratch_folder.h"
+#include "trainer/grpo_config.h"
 #include "trainer/pass_rates.h"
 #include "trainer/training_guard.h"
 
@@ -19,7 +21,39 @@ JudgedGroup group_of_epoch(std::int64_t epoch, OptionalRewards values) {
   return group;
 }
 
+// Reads a configuration with these further lines.
+GrpoConfig config_with(const std::string& lines) {
+  const testing::ScratchFolder folder;
+  write_file_atomically(folder / "grpo.yaml", "model_name_or_path: m\ndata: {train_file: x}\n" + lines);
+  return load_config<GrpoConfig>(folder / "grpo.yaml", {});
+}
+
 }  // namespace
+
+TEST_CASE("settings that contradict each other are refused by name") {
+  const std::vector<std::pair<std::string, std::string>> refused{
+      {"num_generations: 1\n", "num_generations"},
+      {"loss: {delta: 1.1}\n", "loss.delta"},
+      {"loss: {top_entropy_quantile: 0}\n", "loss.top_entropy_quantile"},
+      {"loss: {loss_type: rloo, importance_sampling_level: sequence}\n", "loss.importance_sampling_level"},
+      {"loss: {loss_type: ppo}\n", "loss.loss_type"},
+      {"loss: {kl_estimator: k4}\n", "loss.kl_estimator"},
+      {"kl_in_reward: true\n", "kl_in_reward"},
+      {"reward_clip_range: [1, 0]\n", "reward_clip_range"},
+      {"max_completion_length: 8\noverlong_buffer: 9\n", "overlong_buffer"},
+      {"unjudged: trl\ncurriculum: {dynamic_sampling: true}\n", "unjudged"},
+      {"curriculum: {min_pass_rate: 0.9, max_pass_rate: 0.1}\n", "curriculum.max_pass_rate"},
+      {"guard: {min_entropy: 2, max_entropy: 1}\n", "guard.max_entropy"},
+      {"rollout_correction: {vllm_importance_sampling_clip_max: 0.5, vllm_importance_sampling_clip_min: "
+       "0.9}\n",
+       "rollout_correction.vllm_importance_sampling_clip_max"}};
+  for (const auto& [lines, key] : refused) {
+    INFO(lines);
+    testing::expect_error(ErrorCode::kConfig, [&] { config_with(lines); }, {key});
+  }
+  CHECK_NOTHROW(config_with("num_generations: 1\nadvantage_estimator: reinforce_plus_plus\n"));
+  CHECK(config_with("loss: {delta: 1.5, beta: 0.1}\nkl_in_reward: true\n").loss.delta == 1.5);
+}
 
 TEST_CASE("a row is passed over by its rate of the epoch before, and asked again an epoch later") {
   CurriculumConfig config;
