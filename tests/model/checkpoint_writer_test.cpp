@@ -11,6 +11,7 @@
 #include "model/random_checkpoint.h"
 #include "tests/core/expect_error.h"
 #include "tests/core/scratch_folder.h"
+#include "tests/model/file_size_limit.h"
 #include "tests/model/small_model.h"
 
 namespace ferro {
@@ -145,7 +146,8 @@ TEST_CASE("a random model that is stopped on the way leaves nothing") {
 
 TEST_CASE("a model that has no room on the disk is refused before anything is written") {
   const ScratchFolder scratch;
-  // 2^20 blocks of hundreds of terabytes.
+  const testing::FileSizeLimit limit(1'000'000);  // Nothing is to be written; were it, it ends here.
+  // An embedding of 70 terabytes.
   ModelConfig config = small_config(true);
   config.text.vocab_size = 1 << 24;
   config.text.hidden_size = config.vision.out_hidden_size = 1 << 20;

@@ -1,9 +1,6 @@
 #include "model/model_folder.h"
 
 #include <sys/mount.h>
-#include <sys/resource.h>
-
-#include <csignal>
 
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
@@ -14,6 +11,7 @@
 #include "model/tensor_names.h"
 #include "tests/core/expect_error.h"
 #include "tests/core/scratch_folder.h"
+#include "tests/model/file_size_limit.h"
 #include "tests/model/small_model.h"
 
 namespace ferro {
@@ -197,32 +195,12 @@ TEST_CASE("a folder without weights is told from one with broken weights") {
   testing::expect_error(ErrorCode::kIo, [&] { load_model(scratch.path(), false); }, {"model.safetensors"});
 }
 
-/// Files of this process may not grow beyond `bytes`: what a full disk looks like to a writer.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : old_handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    ::getrlimit(RLIMIT_FSIZE, &old_);
-    const rlimit limited{bytes, old_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limited);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &old_);
-    std::signal(SIGXFSZ, old_handler_);
-  }
-
- private:
-  rlimit old_{};
-  void (*old_handler_)(int);
-};
-
 TEST_CASE("a save that cannot be finished leaves the old model and no traces") {
   const ScratchFolder scratch;
   const Model old = small_model(true, true, 1);
   save_model(old, scratch / "model", {});
   {
-    const FileSizeLimit limit(20'000);
+    const testing::FileSizeLimit limit(20'000);
     testing::expect_error(ErrorCode::kIo,
                           [&] { save_model(small_model(true, true, 2), scratch / "model", {}); },
                           {"model.safetensors"});
