@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 
 #include "core/error.h"
+#include "data/utf8.h"
 #include "launch/asking_options.h"
 #include "launch/cli.h"
 #include "launch/plugins.h"
@@ -18,10 +19,14 @@
 namespace ferro {
 namespace {
 
+constexpr std::int64_t kMaxCount = 1'000'000'000;
+
 struct QuestionOptions {
   AskingOptions asking;
-  std::string image, prompt;
-  bool logprobs = false, ids = false;
+  std::vector<std::string> images, video_frames;
+  std::string prompt;
+  double frames_per_second = 2.0;
+  bool raw = false, logprobs = false, ids = false;
 };
 
 struct GenerateOptions : QuestionOptions {
@@ -33,30 +38,63 @@ struct ScoreOptions : QuestionOptions {
   std::vector<std::string> responses, token_ids;
 };
 
+/// CLI::Range lets NaN through: no comparison with it holds.
+CLI::Validator number_in(double low, double high) {
+  return CLI::Validator(
+      [low, high](const std::string& text) {
+        double value = 0;
+        const bool number = CLI::detail::lexical_cast(text, value);
+        return number && value >= low && value <= high
+                   ? std::string()
+                   : fmt::format("`{}` is not a number from {:g} to {:g}", text, low, high);
+      },
+      fmt::format("FLOAT in [{:g} - {:g}]", low, high));
+}
+
 void add_question_options(CLI::App& command, QuestionOptions& options) {
   add_asking_options(command, options.asking);
-  command.add_option("-i,--image", options.image, "Image that the question is about.");
+  command.add_option("-i,--image", options.images, "Image that the question is about. Repeatable, in order.")
+      ->allow_extra_args(false);
+  command
+      .add_option("--video", options.video_frames,
+                  "Frames of a video, image files in order; it comes after the images.")
+      ->expected(1, CLI::detail::expected_max_vector_size);
+  command.add_option("--fps", options.frames_per_second, "Frames of --video per second.")
+      ->check(number_in(0.001, 1000))
+      ->capture_default_str();
   command.add_option("-p,--prompt", options.prompt, "The question.");
+  command.add_flag(
+      "--raw", options.raw,
+      "The prompt is all that the model reads, one placeholder for each image: no chat template.");
   command.add_flag("--logprobs", options.logprobs,
                    "Print one line per token: index, id, log-prob as hex float, bytes.");
 }
 
-Row asked_row(const QuestionOptions& options) {
-  if (options.prompt.empty() && options.asking.question.empty() && options.asking.config.empty())
-    fail(ErrorCode::kUsage, "no question: give --prompt");
-  if (!options.image.empty() && !std::filesystem::exists(options.image))
-    fail(ErrorCode::kIo, "image `{}` does not exist", options.image);
-  Row row;
-  row.image_path = options.image;
-  row.question = options.prompt;
-  return row;
+void require_text(const char* option, const std::string& text) {
+  if (!is_valid_utf8(text)) fail(ErrorCode::kUsage, "{} is not valid UTF-8", option);
+}
+
+std::vector<std::filesystem::path> existing(const char* what, const std::vector<std::string>& names) {
+  for (const std::string& name : names)
+    if (!std::filesystem::exists(name)) fail(ErrorCode::kIo, "{} `{}` does not exist", what, name);
+  return {names.begin(), names.end()};
 }
 
 Asking asked_as(const QuestionOptions& options) {
-  Asking asking = resolve_asking(options.asking, !options.image.empty());
-  // A question on the command line is the one meant.
-  if (!options.prompt.empty()) asking.data.question.clear();
-  return asking;
+  return resolve_asking(options.asking, !options.images.empty() || !options.video_frames.empty());
+}
+
+/// A question on the command line is the one meant, before the configuration's.
+Question question_of(const QuestionOptions& options, const Asking& asking) {
+  Question question;
+  question.text = options.prompt.empty() ? asking.data.question : options.prompt;
+  if (question.text.empty()) fail(ErrorCode::kUsage, "no question: give --prompt");
+  require_text("the question", question.text);
+  question.images = existing("image", options.images);
+  question.video_frames = existing("video frame", options.video_frames);
+  question.frames_per_second = options.frames_per_second;
+  question.rendered = options.raw;
+  return question;
 }
 
 void print(std::string_view text) {
@@ -65,8 +103,8 @@ void print(std::string_view text) {
 
 int generate(const GenerateOptions& options) {
   GenerateRequest request = options.request;
-  request.row = asked_row(options);
   request.asking = asked_as(options);
+  request.question = question_of(options, request.asking);
   const bool stream = !options.logprobs && !options.ids && request.num_generations == 1;
   if (stream) {
     request.on_text = [](std::string_view text) {
@@ -105,18 +143,20 @@ std::vector<std::int32_t> parse_ids(const std::string& text) {
     ids.push_back(id);
     at = stopped;
   }
+  if (ids.empty()) fail(ErrorCode::kUsage, "--ids `{}` names no token", text);
   return ids;
 }
 
 int score(const ScoreOptions& options) {
   ScoreRequestOnTexts request;
-  request.row = asked_row(options);
   request.temperature = options.temperature;
   request.responses = options.responses;
+  for (const std::string& response : options.responses) require_text("--response", response);
   for (const std::string& ids : options.token_ids) request.ids.push_back(parse_ids(ids));
   if (request.responses.empty() && request.ids.empty())
     fail(ErrorCode::kUsage, "nothing to score: give --response or --ids");
   request.asking = asked_as(options);
+  request.question = question_of(options, request.asking);
   const std::vector<Answer> answers = runtime().score(request);
   for (std::size_t i = 0; i < answers.size(); ++i) {
     if (options.logprobs) {
@@ -136,19 +176,19 @@ void add_generate(CLI::App& app, Action& action) {
   add_question_options(*command, *options);
   GenerateRequest& request = options->request;
   command->add_option("-t,--temperature", request.temperature, "0: the likeliest token each time.")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(number_in(0, 100))
       ->capture_default_str();
   command->add_option("--top-p", request.top_p, "Nucleus sampling.")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_in(0, 1))
       ->capture_default_str();
   command->add_option("--top-k", request.top_k, "Sample from the k likeliest; 0: all.")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(std::int64_t{0}, kMaxCount))
       ->capture_default_str();
   command->add_option("--min-p", request.min_p, "Least probability as a share of the largest.")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_in(0, 1))
       ->capture_default_str();
   command->add_option("-n,--max-new-tokens", request.max_new_tokens, "Longest answer.")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(std::int64_t{1}, kMaxCount))
       ->capture_default_str();
   command->add_option("--seed", request.seed, "Key of the sampling.")->capture_default_str();
   command->add_option("-g,--num-generations", request.num_generations, "Answers to the same question.")
@@ -167,7 +207,7 @@ void add_score(CLI::App& app, Action& action) {
   command
       ->add_option("-t,--temperature", options->temperature,
                    "Log-probs are of logits / temperature; 0 counts as 1.")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(number_in(0, 100))
       ->capture_default_str();
   command
       ->add_option("-r,--response", options->responses,

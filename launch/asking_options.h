@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "data/row.h"
@@ -13,7 +14,8 @@ namespace ferro {
 
 /// The options that every command shares which puts a question to a model.
 struct AskingOptions {
-  std::string model, config, system_prompt, question;
+  std::string model, adapter, config, system_prompt, question, position_rule;
+  std::int64_t max_prompt_length = 0;  ///< 0: the configuration's.
 };
 
 void add_asking_options(CLI::App& command, AskingOptions& options);

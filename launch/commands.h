@@ -4,8 +4,10 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "data/augment_config.h"
@@ -14,6 +16,7 @@
 #include "data/image_processor_config.h"
 #include "data/row.h"
 #include "reward/classification_metrics.h"
+#include "trainer/memory_plan.h"
 #include "trainer/train.h"
 
 // What the program `ferro` asks of its two shared libraries. libferro_runtime.so links LibTorch and
@@ -28,6 +31,7 @@ using ImageLoaderFactory = std::function<std::unique_ptr<ImageLoader>(
 /// How a model is asked: its folder, and how a row becomes a prompt (of `data`, what concerns single rows).
 struct Asking {
   std::filesystem::path model;
+  std::filesystem::path adapter;  ///< PEFT folder on top of it; empty: none.
   DataConfig data;
   ImageLoaderFactory make_loader;  ///< Empty: questions without images.
 };
@@ -53,9 +57,18 @@ struct EvalOutcome {
   double mean_completion_length = 0, format_rate = 0;
 };
 
+/// One question to a model.
+struct Question {
+  std::string text;
+  std::vector<std::filesystem::path> images;        ///< Before the text, in order.
+  std::vector<std::filesystem::path> video_frames;  ///< One video, after the images.
+  double frames_per_second = 2.0;
+  bool rendered = false;  ///< `text` is all that the model reads, placeholders included: no chat template.
+};
+
 struct GenerateRequest {
   Asking asking;
-  Row row;
+  Question question;
   double temperature = 0.0, top_p = 1.0, min_p = 0.0;
   std::int64_t top_k = 0;
   std::int64_t max_new_tokens = 256;
@@ -67,7 +80,7 @@ struct GenerateRequest {
 
 struct ScoreRequestOnTexts {
   Asking asking;
-  Row row;
+  Question question;
   double temperature = 1.0;
   std::vector<std::string> responses;          ///< Encoded, the end-of-turn token after each.
   std::vector<std::vector<std::int32_t>> ids;  ///< Given token by token; used after the responses.
@@ -87,6 +100,10 @@ struct Answer {
 
 struct ModelInitRequest {
   std::string preset = "tiny";
+  std::filesystem::path like;  ///< A config.json whose shape is taken instead, with the files beside it.
+  std::string dtype = "float32";
+  std::uint64_t max_shard_bytes = 5'000'000'000;
+  std::stop_token stop;
   std::vector<std::string> texts;  ///< What the tokenizer is learnt from.
   std::int64_t vocab_size = 1024;
   std::filesystem::path out;
@@ -94,6 +111,27 @@ struct ModelInitRequest {
   std::int32_t image_size = 48;  ///< Every image is resized to this square.
   std::int32_t patch_size = 12;
   bool standardize = true;  ///< Each image to mean 0, variance 1.
+};
+
+struct InspectRequest {
+  std::filesystem::path model;  ///< Folder or config.json.
+  bool all_tensors = false, checksum = true;
+};
+
+struct InspectOutcome {
+  std::string report;         ///< For people.
+  std::int64_t problems = 0;  ///< Files that do not belong together; the report names them.
+};
+
+struct PlanRequest {
+  std::filesystem::path config_json;
+  std::variant<SftConfig, GrpoConfig> job;
+  RowShape rows;
+  std::int64_t world_size = 1;
+};
+
+struct MergeRequest {
+  std::filesystem::path model, adapter, out;
 };
 
 /// Entry points of libferro_runtime.so. All throw Error.
@@ -104,9 +142,11 @@ struct RuntimeTable {
   EvalOutcome (*evaluate)(const EvalRequest&);
   std::vector<Answer> (*generate)(const GenerateRequest&);
   std::vector<Answer> (*score)(const ScoreRequestOnTexts&);
-  std::string (*init_model)(const ModelInitRequest&);  ///< Returns inspect_model's report of the new folder.
-  /// A report for people: architecture, parameters, the weights' SHA-256.
-  std::string (*inspect_model)(const std::filesystem::path& folder, bool all_tensors);
+  std::string (*init_model)(const ModelInitRequest&);  ///< Returns a report on the new folder.
+  /// On a model folder or a config.json alone: architecture, sizes, work, the weights' SHA-256.
+  InspectOutcome (*inspect_model)(const InspectRequest&);
+  std::string (*plan)(const PlanRequest&);            ///< describe_plan's table.
+  std::string (*merge_adapter)(const MergeRequest&);  ///< Returns the merged weights' SHA-256.
 };
 
 /// Entry points of libferro_pictures.so. All throw Error.

@@ -1,13 +1,16 @@
 #include "launch/runtime/asked_model.h"
 
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "core/error.h"
+#include "data/video_frames.h"
+#include "model/lora.h"
 
 namespace ferro {
 namespace {
 
-/// For questions without an image: no image library is loaded, and none is asked.
 class NoImages final : public ImageLoader {
  public:
   std::shared_ptr<const ImageInput> load(const std::filesystem::path& path,
@@ -21,16 +24,51 @@ TrainEnvironment environment_of(const Asking& asking) {
   environment.make_loader = asking.make_loader;
   if (!environment.make_loader)
     environment.make_loader = [](const ImageProcessorConfig&, const AugmentConfig&, std::size_t) {
-      return std::make_unique<NoImages>();
+      return no_image_loader();
     };
   return environment;
 }
 
+std::string names_of(const Question& question) {
+  std::string names;
+  for (const auto* paths : {&question.images, &question.video_frames})
+    for (const std::filesystem::path& path : *paths) names += (names.empty() ? "" : ", ") + path.string();
+  return names;
+}
+
+Model load_asked(const Asking& asking) {
+  Model model = load_model(asking.model, false);
+  if (!asking.adapter.empty())
+    attach_adapter(model, std::make_shared<LoraAdapter>(load_adapter(asking.adapter, model)), false);
+  return model;
+}
+
 }  // namespace
 
+std::unique_ptr<ImageLoader> no_image_loader() {
+  return std::make_unique<NoImages>();
+}
+
 AskedModel::AskedModel(const Asking& asking)
-    : model_(load_model(asking.model, false)),
+    : model_(load_asked(asking)),
       source_(asking.model, model_.config, asking.data, AugmentConfig{}, environment_of(asking)) {}
+
+std::shared_ptr<const Prompt> AskedModel::prompt(const Question& question) const {
+  PromptBuilder::Media media, frames;
+  for (const auto& path : question.images) media.push_back(source_.images().load(path, nullptr));
+  for (const auto& path : question.video_frames) frames.push_back(source_.images().load(path, nullptr));
+  if (!frames.empty())
+    media.push_back(video_of_frames(frames,
+                                    static_cast<std::int32_t>(model_.config.vision.temporal_patch_size),
+                                    question.frames_per_second));
+  try {
+    return question.rendered ? prompts().build(question.text, std::move(media))
+                             : prompts().ask(question.text, std::move(media));
+  } catch (const Error& error) {
+    if (question.images.empty() && question.video_frames.empty()) throw;
+    throw Error(error.code(), names_of(question) + ": " + error.what());
+  }
+}
 
 SamplingParams AskedModel::sampling_rules() const {
   SamplingParams rules;

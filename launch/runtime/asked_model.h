@@ -1,5 +1,7 @@
 #pragma once
 
+#include <memory>
+
 #include "data/prompt_builder.h"
 #include "data/rollout.h"
 #include "data/tokenizer.h"
@@ -8,6 +10,9 @@
 #include "trainer/policy_setup.h"
 
 namespace ferro {
+
+/// For questions without an image: no image library is loaded, and none is asked.
+std::unique_ptr<ImageLoader> no_image_loader();
 
 /// A model loaded to be asked: weights without gradients, its tokenizer, its image processor, its prompts.
 class AskedModel {
@@ -18,6 +23,8 @@ class AskedModel {
   const Model& model() const { return model_; }
   const Tokenizer& tokenizer() const { return source_.tokenizer(); }
   const PromptBuilder& prompts() const { return source_.prompts(); }
+  /// Error{kData} naming the pictures: one is unreadable, or the prompt is too long with them.
+  std::shared_ptr<const Prompt> prompt(const Question& question) const;
 
   /// What training samples with: the answer ends at the end of a turn, image and video placeholders are
   /// banned.

@@ -35,10 +35,10 @@ SamplingParams sampling_of(const GenerateRequest& request, const AskedModel& ask
 
 std::vector<Answer> generate_answers(const GenerateRequest& request) {
   const AskedModel asked(request.asking);
-  const RolloutRequest question{.sample_id = request.row.id,
+  const RolloutRequest question{.sample_id = 0,
                                 .epoch = 0,
                                 .num_generations = request.num_generations,
-                                .prompt = asked.prompts().build(request.row),
+                                .prompt = asked.prompt(request.question),
                                 .sampling = sampling_of(request, asked)};
   const auto rows = static_cast<std::int64_t>(question.prompt->ids.size()) +
                     request.num_generations * request.max_new_tokens;

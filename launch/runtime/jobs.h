@@ -1,6 +1,5 @@
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -13,6 +12,8 @@ EvalOutcome evaluate_model(const EvalRequest& request);
 std::vector<Answer> generate_answers(const GenerateRequest& request);
 std::vector<Answer> score_given(const ScoreRequestOnTexts& request);
 std::string make_model(const ModelInitRequest& request);
-std::string describe_model(const std::filesystem::path& folder, bool all_tensors);
+InspectOutcome describe_model(const InspectRequest& request);
+std::string plan_run(const PlanRequest& request);
+std::string merge_adapter(const MergeRequest& request);
 
 }  // namespace ferro

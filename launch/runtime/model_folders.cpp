@@ -1,4 +1,7 @@
+#include <algorithm>
 #include <cstdint>
+#include <filesystem>
+#include <memory>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -13,10 +16,13 @@
 #include "data/bpe_trainer.h"
 #include "data/chat_template.h"
 #include "data/image_processor_config.h"
+#include "data/prompt_builder.h"
 #include "data/tokenizer.h"
+#include "launch/runtime/asked_model.h"
 #include "launch/runtime/jobs.h"
 #include "model/inspect.h"
 #include "model/model_folder.h"
+#include "model/random_checkpoint.h"
 
 namespace ferro {
 namespace {
@@ -76,9 +82,15 @@ ImageProcessorConfig image_processor_of(const ModelInitRequest& request, const M
   return images;
 }
 
-}  // namespace
+RandomModelOptions weights_of(const ModelInitRequest& request, const std::filesystem::path& companions) {
+  return {.seed = request.seed,
+          .dtype = config_dtype(request.dtype),
+          .max_shard_bytes = request.max_shard_bytes,
+          .companions = companions,
+          .stop = request.stop};
+}
 
-std::string make_model(const ModelInitRequest& request) {
+std::string make_preset(const ModelInitRequest& request) {
   std::vector<std::string> texts = request.texts;
   for (std::string& text : template_texts()) texts.push_back(std::move(text));
 
@@ -90,19 +102,59 @@ std::string make_model(const ModelInitRequest& request) {
   write_file_atomically(parts / "chat_template.json",
                         nlohmann::json{{"chat_template", chat_template_source()}}.dump(2) + "\n");
   image_processor_of(request, config).save(parts / "preprocessor_config.json");
-
-  Model model{config, ParameterArena::allocate(config, true, false), {}};
-  initialise(model.arena, model.config, request.seed);
-  model.weights = bind_weights(model.config, model.arena);
-  save_model(model, request.out, parts);
-  return describe_model(request.out, false);
+  return write_random_model(request.out, config, weights_of(request, parts));
 }
 
-std::string describe_model(const std::filesystem::path& folder, bool all_tensors) {
-  std::string report = inspect_model(folder, all_tensors);
-  if (const auto weights = folder / "model.safetensors"; std::filesystem::exists(weights))
-    report += fmt::format("weights sha256 {}\n", sha256_of_file(weights));
-  return report;
+/// Sums of the weights' files, as sha256sum prints them.
+std::string checksum_lines(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  if (files.size() == 1) return fmt::format("weights sha256 {}\n", sha256_of_file(files[0]));
+  std::string lines;
+  for (const auto& file : files) lines += sha256_of_file(file) + "  " + file.filename().string() + "\n";
+  return lines;
+}
+
+/// Whether the tokenizer's placeholders are those of config.json; nothing where there is no tokenizer.
+void check_tokenizer(const std::filesystem::path& folder, InspectOutcome& outcome) {
+  if (!std::filesystem::exists(folder / "tokenizer.json")) return;
+  try {
+    const ModelConfig config = ModelConfig::load(folder / "config.json");
+    const Tokenizer tokenizer = Tokenizer::load(folder);
+    const std::unique_ptr<ImageLoader> none = no_image_loader();
+    const PromptBuilder prompts(tokenizer, *none, config.vision_tokens(), {});
+    if (tokenizer.vocab_size() > config.text.vocab_size)
+      fail(ErrorCode::kData, "the tokenizer has {} tokens, the model {}", tokenizer.vocab_size(),
+           config.text.vocab_size);
+    outcome.report +=
+        fmt::format("text     {} tokens, placeholders as config.json says\n", tokenizer.vocab_size());
+  } catch (const Error& error) {
+    outcome.report += fmt::format("problem  {}\n", error.what());
+    ++outcome.problems;
+  }
+}
+
+}  // namespace
+
+std::string make_model(const ModelInitRequest& request) {
+  const std::string checksum =
+      request.like.empty()
+          ? make_preset(request)
+          : write_random_model(request.out, ModelConfig::load(request.like),
+                               weights_of(request, std::filesystem::absolute(request.like).parent_path()));
+  // The sum is known from writing.
+  return describe_model({request.out, false, false}).report + fmt::format("weights sha256 {}\n", checksum);
+}
+
+InspectOutcome describe_model(const InspectRequest& request) {
+  Inspection inspection = inspect_model(request.model, request.all_tensors);
+  InspectOutcome outcome{std::move(inspection.report), static_cast<std::int64_t>(inspection.problems.size())};
+  if (!std::filesystem::is_directory(request.model)) return outcome;
+  check_tokenizer(request.model, outcome);
+  if (request.checksum) outcome.report += checksum_lines(request.model);
+  return outcome;
 }
 
 }  // namespace ferro

@@ -2,6 +2,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "core/process_memory.h"
 #include "launch/runtime/jobs.h"
 #include "model/aten.h"
 
@@ -28,14 +29,19 @@ constexpr RuntimeTable kTable{
     .version = FERRO_VERSION,
     .train_sft =
         [](const SftConfig& config, const TrainEnvironment& environment) {
+          keep_freed_memory();
           in_our_terms([&] { train_sft(config, environment); });
         },
     .train_grpo =
         [](const GrpoConfig& config, const TrainEnvironment& environment) {
+          keep_freed_memory();
           in_our_terms([&] { train_grpo(config, environment); });
         },
     .evaluate =
-        [](const EvalRequest& request) { return in_our_terms([&] { return evaluate_model(request); }); },
+        [](const EvalRequest& request) {
+          keep_freed_memory();
+          return in_our_terms([&] { return evaluate_model(request); });
+        },
     .generate =
         [](const GenerateRequest& request) {
           return in_our_terms([&] { return generate_answers(request); });
@@ -45,9 +51,10 @@ constexpr RuntimeTable kTable{
     .init_model =
         [](const ModelInitRequest& request) { return in_our_terms([&] { return make_model(request); }); },
     .inspect_model =
-        [](const std::filesystem::path& folder, bool all_tensors) {
-          return in_our_terms([&] { return describe_model(folder, all_tensors); });
-        },
+        [](const InspectRequest& request) { return in_our_terms([&] { return describe_model(request); }); },
+    .plan = [](const PlanRequest& request) { return in_our_terms([&] { return plan_run(request); }); },
+    .merge_adapter =
+        [](const MergeRequest& request) { return in_our_terms([&] { return merge_adapter(request); }); },
 };
 
 }  // namespace

@@ -20,7 +20,7 @@ void check_ids(const std::vector<std::vector<std::int32_t>>& answers, std::int64
 std::vector<Answer> score_given(const ScoreRequestOnTexts& request) {
   const AskedModel asked(request.asking);
   check_ids(request.ids, asked.model().config.text.vocab_size);
-  const auto prompt = asked.prompts().build(request.row);
+  const auto prompt = asked.prompt(request.question);
   std::vector<std::vector<std::int32_t>> given;
   for (const std::string& response : request.responses)
     given.push_back(asked.prompts().encode_answer(response));
