@@ -41,6 +41,7 @@ std::vector<T> values_of(const fs::path& golden, const json& reference) {
 
 struct Specials {
   std::int32_t pad, image, video, vision_start, vision_end, eos;
+  std::int32_t begin = -1;  ///< Ends an answer where a model has no padding id.
   std::int32_t patch_values = 0, temporal = 0, merge = 0, patch = 0;
 };
 
@@ -56,7 +57,10 @@ Specials specials_of(const json& manifest, const fs::path& checkpoint) {
   const json& ids = manifest.at("model").at("special_ids");
   Specials special{ids.at("pad"),          ids.at("image"),      ids.at("video"),
                    ids.at("vision_start"), ids.at("vision_end"), ids.at("eos")};
-  const json vision = testing::read_json(checkpoint / "config.json").at("vision_config");
+  const json config = testing::read_json(checkpoint / "config.json"), vision = config.at("vision_config");
+  const json& text = config.contains("text_config") ? config.at("text_config") : config;
+  if (const auto begin = text.find("bos_token_id"); begin != text.end() && begin->is_number())
+    special.begin = begin->get<std::int32_t>();
   special.patch = vision.value("patch_size", 14);
   special.temporal = vision.value("temporal_patch_size", 2);
   special.merge = vision.value("spatial_merge_size", 2);
@@ -166,7 +170,7 @@ std::vector<AskedRow> rows_of(const fs::path& golden, const json& inputs, const 
 /// What of generate()'s tokens this program gives too: it ends at the end of a turn, and at the padding id.
 std::vector<std::int32_t> comparable(const std::vector<std::int32_t>& tokens, const json& entry,
                                      const Specials& special) {
-  std::vector<std::int32_t> stops{special.eos, special.pad};
+  std::vector<std::int32_t> stops{special.eos, special.pad, special.begin};
   if (!entry.at("eos_token_ids").is_null())
     for (const std::int32_t id : entry.at("eos_token_ids")) stops.push_back(id);
   const auto stop = std::find_first_of(tokens.begin(), tokens.end(), stops.begin(), stops.end());
