@@ -155,12 +155,16 @@ at::Tensor export_range(const at::Tensor& flat, const ParameterInfo& info, std::
   const at::NoGradGuard no_grad;
   const at::Tensor view = parameter_view(flat, info, offset);
   if (info.layout == Layout::kPlain) return view.clone().view(info.shape);
-  // [panels, in, 32] -> [panels, 32, in] -> [rows, in], padding rows cut off.
-  return view.permute({0, 2, 1})
-      .reshape({view.size(0) * kPanelWidth, view.size(1)})
-      .narrow(0, 0, info.shape[0])
-      .clone(at::MemoryFormat::Contiguous)
-      .view(info.shape);
+  // [panels, in, 32] -> [panels, 32, in] -> [rows, in], padding rows left out.
+  const std::int64_t rows = info.shape[0], columns = view.size(1), whole = rows / kPanelWidth;
+  const at::Tensor matrix = at::empty({rows, columns}, view.options());
+  const at::Tensor panels = view.permute({0, 2, 1});
+  matrix.narrow(0, 0, whole * kPanelWidth)
+      .view({whole, kPanelWidth, columns})
+      .copy_(panels.narrow(0, 0, whole));
+  if (const std::int64_t rest = rows - whole * kPanelWidth; rest > 0)
+    matrix.narrow(0, whole * kPanelWidth, rest).copy_(panels.select(0, whole).narrow(0, 0, rest));
+  return matrix.view(info.shape);
 }
 
 }  // namespace

@@ -125,27 +125,15 @@ Model base_of(const Model& model) {
   return base;
 }
 
-Model merged(const Model& model) {
+at::Tensor merged_parameter(const Model& model, const std::string& name) {
   const at::NoGradGuard no_grad;
-  Model result;
-  result.config = model.config;
-  result.arena.table = model.arena.table;
-  result.arena.weights = model.arena.weights.clone();
-  if (model.adapter != nullptr) {
-    const ParameterArena& low_rank = model.adapter->arena;
-    constexpr std::string_view kA = ".lora_A.weight";
-    for (const ParameterInfo& info : low_rank.table.parameters) {
-      if (!info.name.ends_with(kA)) continue;
-      const std::string module = info.name.substr(0, info.name.size() - kA.size());
-      const at::Tensor change = low_rank.export_parameter(module + ".lora_B.weight")
-                                    .mm(low_rank.export_parameter(info.name))
-                                    .mul_(model.adapter->config.scale());
-      const std::string weight = module + std::string(kWeight);
-      result.arena.import_parameter(weight, result.arena.export_parameter(weight).add_(change));
-    }
-  }
-  result.weights = bind_weights(result.config, result.arena);
-  return result;
+  at::Tensor value = model.arena.export_parameter(name);
+  if (model.adapter == nullptr || !name.ends_with(kWeight)) return value;
+  const ParameterArena& low_rank = model.adapter->arena;
+  const std::string module = name.substr(0, name.size() - kWeight.size()), a = module + ".lora_A.weight";
+  if (!low_rank.table.by_name.contains(a)) return value;
+  return value.addmm_(low_rank.export_parameter(module + ".lora_B.weight"), low_rank.export_parameter(a), 1,
+                      model.adapter->config.scale());
 }
 
 }  // namespace ferro

@@ -41,8 +41,8 @@ void attach_adapter(Model& model, std::shared_ptr<LoraAdapter> adapter, bool wit
 /// The base of a model: the same weights in the same memory, adapter off, without gradients.
 Model base_of(const Model& model);
 
-/// W + scale B A in every adapted layer, in fp32; a copy without an adapter. `model` is unchanged.
-Model merged(const Model& model);
+/// A parameter of the base with what the adapter adds, W + scale B A; a fresh tensor in file layout.
+at::Tensor merged_parameter(const Model& model, const std::string& name);
 
 /// Writes adapter_config.json and adapter_model.safetensors as PEFT names things, atomically; returns the
 /// SHA-256 of the tensors. `base` is what adapter_config.json names as the base model.

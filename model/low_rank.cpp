@@ -1,5 +1,6 @@
 #include "model/low_rank.h"
 
+#include <algorithm>
 #include <array>
 
 #include <ATen/Parallel.h>
@@ -34,6 +35,13 @@ at::Tensor dropout_factors(std::int64_t rows, std::int64_t columns, const Dropou
   return factors;
 }
 
+/// In pieces, so that what is added takes no memory of the layer's size. Rows do not depend on each other.
+template <class Piece>
+void by_rows(std::int64_t rows, const Piece& piece) {
+  constexpr std::int64_t kRows = 256;
+  for (std::int64_t begin = 0; begin < rows; begin += kRows) piece(begin, std::min(kRows, rows - begin));
+}
+
 at::Tensor adapter_input(const at::Tensor& x, const DropoutState& dropout, std::uint64_t layer) {
   return dropout.active ? drop(x, dropout, layer) : x;
 }
@@ -54,17 +62,27 @@ LowRankRecord low_rank_record(const at::Tensor& x, const LowRankWeights& w) {
 
 LowRankRecord add_low_rank(const at::Tensor& x, const LowRankWeights& w, at::Tensor& y) {
   LowRankRecord record = low_rank_record(x, w);
-  y.add_(linear(record.reduced_NR, w.b));
+  by_rows(y.size(0), [&](std::int64_t begin, std::int64_t rows) {
+    y.narrow(0, begin, rows).add_(linear(record.reduced_NR.narrow(0, begin, rows), w.b));
+  });
   return record;
 }
 
 void low_rank_backward(const at::Tensor& x, const at::Tensor& grad_y, const LowRankWeights& w,
                        const LowRankRecord& record, at::Tensor& dx) {
   const at::Tensor grad_reduced = linear_backward(record.reduced_NR, grad_y, w.b, true).mul_(w.scale);
-  const at::Tensor grad_x =
-      linear_backward(adapter_input(x, record.dropout, w.layer), grad_reduced, w.a, dx.defined());
+  linear_backward(adapter_input(x, record.dropout, w.layer), grad_reduced, w.a, false);
   if (!dx.defined()) return;
-  dx.add_(record.dropout.active ? drop(grad_x, record.dropout, w.layer) : grad_x);
+  LinearWeights a = w.a;
+  a.weight.grad.reset();
+  if (record.dropout.active) {
+    dx.add_(drop(linear_backward(x, grad_reduced, a, true), record.dropout, w.layer));
+    return;
+  }
+  by_rows(dx.size(0), [&](std::int64_t begin, std::int64_t rows) {
+    dx.narrow(0, begin, rows)
+        .add_(linear_backward(x.narrow(0, begin, rows), grad_reduced.narrow(0, begin, rows), a, true));
+  });
 }
 
 }  // namespace ferro

@@ -29,9 +29,9 @@ struct Model {
 Model load_model(const std::filesystem::path& folder, bool with_gradients, bool panels = true,
                  at::ScalarType dtype = at::kFloat);
 
-/// The model as a folder that Hugging Face opens, in hub names; see write_model_folder() for files, sharding,
-/// atomicity, result and errors. Tokenizer, chat template, processor and generation files come from
-/// `source_folder` when it is not empty.
+/// The model as a folder that Hugging Face opens, in hub names, an adapter merged into its weights; see
+/// write_model_folder() for files, sharding, atomicity, result and errors. Tokenizer, chat template,
+/// processor and generation files come from `source_folder` when it is not empty.
 std::string save_model(const Model& model, const std::filesystem::path& folder,
                        const std::filesystem::path& source_folder, at::ScalarType dtype = at::kFloat,
                        std::uint64_t max_shard_bytes = kDefaultShardBytes);

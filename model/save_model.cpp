@@ -1,4 +1,5 @@
 #include "model/checkpoint_writer.h"
+#include "model/lora.h"
 #include "model/model_folder.h"
 
 namespace ferro {
@@ -10,7 +11,7 @@ std::string save_model(const Model& model, const std::filesystem::path& folder,
   for (const ParameterInfo& info : model.arena.table.parameters) tensors.push_back({info.name, info.shape});
   return write_model_folder(folder, model.config, source_folder, tensors, dtype, max_shard_bytes,
                             [&](const NamedShape& tensor, SafetensorsWriter& writer) {
-                              writer.write(model.arena.export_parameter(tensor.name));
+                              writer.write(merged_parameter(model, tensor.name));
                             });
 }
 

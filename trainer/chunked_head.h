@@ -16,9 +16,10 @@ namespace ferro {
 /// last) share its logits. Log-probs are of logits / temperature, banned ids at -inf. One thread.
 class ChunkedHead {
  public:
+  static constexpr std::int64_t kChunkRows = 1024;
   /// `chunk_rows`: most rows of logits at a time (their targets may be more).
   ChunkedHead(const LinearWeights& head, std::vector<std::int32_t> banned_ids, double temperature,
-              std::int64_t chunk_rows = 1024);
+              std::int64_t chunk_rows = kChunkRows);
 
   static constexpr std::int64_t kKeptFloats = std::int64_t{1} << 24;  ///< 64 MiB.
   struct Forward {

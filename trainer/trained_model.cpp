@@ -41,7 +41,7 @@ std::string save_trained_model(const Model& model, const std::filesystem::path& 
                                const std::filesystem::path& source_folder) {
   if (model.adapter == nullptr) return save_model(model, folder, source_folder);
   const std::string checksum = save_adapter(model, adapter_folder, source_folder.string());
-  return model.adapter->config.save_merged ? save_model(merged(model), folder, source_folder) : checksum;
+  return model.adapter->config.save_merged ? save_model(model, folder, source_folder) : checksum;
 }
 
 }  // namespace ferro

@@ -15,7 +15,7 @@ std::string plan_run(const PlanRequest& request) {
 std::string merge_adapter(const MergeRequest& request) {
   Model model = load_model(request.model, false);
   attach_adapter(model, std::make_shared<LoraAdapter>(load_adapter(request.adapter, model)), false);
-  return save_model(merged(model), request.out, request.model);
+  return save_model(model, request.out, request.model);
 }
 
 }  // namespace ferro

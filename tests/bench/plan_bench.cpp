@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -100,7 +101,7 @@ RowShape rows_of(const std::string& model, const ModelConfig& shape, const DataC
 }
 
 /// Prints one line; whether plan and peak agree.
-bool run(const Case& c) {
+bool run(const Case& c, bool details) {
   keep_freed_memory();
   testing::TinyJob warm_up;  // Libraries, threads, the allocator.
   auto first = warm_up.sft("a");
@@ -127,8 +128,11 @@ bool run(const Case& c) {
       c.grpo ? plan_settings(grpo,
                              rows_of(model, written, grpo.data, job.environment, grpo.max_completion_length))
              : plan_settings(sft, rows_of(model, written, sft.data, job.environment, 0));
-  const std::int64_t planned = plan_memory(written, settings).peak();
+  const MemoryPlan plan = plan_memory(written, settings);
+  const std::int64_t planned = plan.peak();
+  if (details) std::printf("%s\n", describe_plan(plan, settings, 1).c_str());
 
+  ::malloc_trim(0);                               // What making the model's folder left behind.
   std::ofstream("/proc/self/clear_refs") << "5";  // The peak begins anew.
   const std::int64_t before = status_bytes("VmRSS");
   if (c.grpo) {
@@ -148,14 +152,15 @@ bool run(const Case& c) {
 }  // namespace ferro
 
 int main(int argc, char** argv) {
-  if (argc == 2) return ferro::run(ferro::kCases[std::stoul(argv[1])]) ? 0 : 1;
+  // `plan_bench 3`: one case with its plan.
+  if (argc >= 2) return ferro::run(ferro::kCases[std::stoul(argv[1])], argc == 2) ? 0 : 1;
   int failures = 0;
   for (std::size_t i = 0; i < std::size(ferro::kCases); ++i) {
     std::fflush(stdout);
     const pid_t child = ::fork();
     if (child == 0) {
       const std::string index = std::to_string(i);
-      ::execl("/proc/self/exe", argv[0], index.c_str(), nullptr);
+      ::execl("/proc/self/exe", argv[0], index.c_str(), "brief", nullptr);
       ::_exit(127);
     }
     int status = 0;

@@ -66,6 +66,16 @@ std::shared_ptr<const Prompt> picture_prompt(const ModelConfig& config) {
   return prompt;
 }
 
+Model merged(const Model& model) {
+  Model result;
+  result.config = model.config;
+  result.arena = ParameterArena::allocate(model.config, true, false);
+  for (const ParameterInfo& info : model.arena.table.parameters)
+    result.arena.import_parameter(info.name, merged_parameter(model, info.name));
+  result.weights = bind_weights(result.config, result.arena);
+  return result;
+}
+
 at::Tensor logits_of(const Model& model) {
   const at::NoGradGuard no_grad;
   BatchPacker packer;

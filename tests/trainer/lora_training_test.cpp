@@ -174,14 +174,13 @@ TEST_CASE("SFT with an adapter trains it alone, repeats exactly, and saves it me
       model(job.root() / "a/model/model.safetensors");
   Model again = load_model(job.root() / "base", false);
   attach_adapter(again, std::make_shared<LoraAdapter>(load_adapter(job.root() / "a/adapter", again)), false);
-  const Model merged_model = merged(again);
   for (const auto& [name, entry] : base.entries()) {
     INFO(name);
     const std::string module = name.substr(0, name.rfind('.'));
     const bool adapted =
         again.adapter->arena.table.by_name.contains(module + ".lora_A.weight") && name.ends_with(".weight");
     CHECK(at::equal(base.tensor(name), model.tensor(name)) != adapted);
-    CHECK(at::equal(merged_model.arena.export_parameter(name), model.tensor(name)));
+    CHECK(at::equal(merged_parameter(again, name), model.tensor(name)));
   }
 
   // Continuing: the first loss is where the run before ended, not where the base began.
@@ -195,6 +194,37 @@ TEST_CASE("SFT with an adapter trains it alone, repeats exactly, and saves it me
         0.8 * lines[0].at("loss").get<double>());
   CHECK_FALSE(std::filesystem::exists(job.root() / "c/model"));
   CHECK(std::filesystem::exists(job.root() / "c/adapter"));
+}
+
+TEST_CASE("GRPO with an adapter samples and trains through it, and takes the base as the reference") {
+  const TinyJob job;
+  train_sft(job.sft("cold"), job.environment);
+  auto config = job.grpo("a", "cold/model");
+  config.lora = rank(8);
+  config.lora.target_modules = {"q_proj", "v_proj", "mlp.down_proj"};
+  config.optimizer.learning_rate = 1e-2;
+  config.optimizer.lr_scheduler_type = "constant";
+  train_grpo(config, job.environment);
+  const auto lines = lines_of(job.read("a/metrics.jsonl"));
+  REQUIRE(lines.size() == 4);
+  for (const json& line : lines) {
+    CHECK(line.at("sampling/sampling_logp_difference/max").get<double>() == 0.0);
+    CHECK(line.contains("grad_norm/decoder"));
+    CHECK_FALSE(line.contains("grad_norm/embedding"));
+  }
+  // A fresh adapter adds nothing, so the first step's policy is the reference; the later ones are not.
+  CHECK(lines[0].at("kl").get<double>() == 0.0);
+  CHECK(lines[3].at("kl").get<double>() > 0.0);
+  Model base = load_model(job.root() / "cold/model", false);
+  attach_adapter(base, std::make_shared<LoraAdapter>(load_adapter(job.root() / "a/adapter", base)), false);
+  // Two vision blocks and two decoder blocks have a down_proj; q and v are the decoder's.
+  CHECK(base.adapter->arena.table.parameters.size() == 2 * (2 + 2 + 4));
+  const Model merged_model = load_model(job.root() / "a/model", false);
+  for (const char* name :
+       {"model.embed_tokens.weight", "model.layers.0.self_attn.k_proj.weight", "model.norm.weight"})
+    CHECK(at::equal(merged_model.arena.export_parameter(name), base.arena.export_parameter(name)));
+  CHECK_FALSE(at::equal(merged_model.arena.export_parameter("model.layers.0.self_attn.q_proj.weight"),
+                        base.arena.export_parameter("model.layers.0.self_attn.q_proj.weight")));
 }
 
 }  // namespace ferro

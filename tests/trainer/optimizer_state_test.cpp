@@ -101,8 +101,8 @@ TEST_CASE("a trajectory with 8-bit moments stays beside the one in fp32, at a qu
   INFO("largest distance " << apart << " of the way, losses " << problem.loss(a) << " and "
                            << problem.loss(b));
   CHECK(problem.loss(a) < 0.05 * problem.loss(at::zeros({Problem::kSize})));
-  CHECK(problem.loss(b) < 1.1 * problem.loss(a));
-  CHECK(apart < 0.05);
+  CHECK(problem.loss(b) < 1.02 * problem.loss(a));  // Measured: 1.004.
+  CHECK(apart < 0.02);                              // Measured: .011.
   CHECK(exact.state_bytes() == 8 * Problem::kSize);
   CHECK(coded.state_bytes() == 2 * Problem::kSize + 8 * 17);  // 17 blocks of 256, two scales each.
 }
