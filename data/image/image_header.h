@@ -13,8 +13,8 @@ enum class ImageFormat { kPng, kJpeg, kWebp, kBmp };
 struct ImageHeader {
   ImageFormat format = ImageFormat::kPng;
   std::int64_t width = 0, height = 0;  ///< As stored, before orientation.
-  bool alpha = true;  ///< False for a PNG that Pillow does not read as RGBA: without an alpha channel,
-                      ///< whatever colour it marks as transparent, and 8-bit grey with one.
+  bool alpha = true;    ///< False for a PNG that Pillow does not read as RGBA: without an alpha channel,
+                        ///< whatever colour it marks as transparent, and 8-bit grey with one.
   bool cmyk = false;    ///< A JPEG of four components.
   int orientation = 1;  ///< EXIF's: 1 upright; 2 to 8 mirrored or turned.
 };

@@ -96,13 +96,32 @@ TEST_CASE("the same seed gives byte-identical weights and metrics in GRPO, anoth
   const json first = lines_of(job.read("a/metrics.jsonl")).at(1);
   CHECK(first.at("step") == 1);
   CHECK(first.at("reward_std").get<double>() > 0);
-  for (const char* name :
-       {"reward", "reward_std", "rewards/accuracy/mean", "rewards/format/std", "frac_reward_zero_std", "kl",
-        "entropy", "grad_norm", "learning_rate", "epoch", "num_tokens", "loss", "clip_ratio/low_mean",
-        "completions/mean_length", "completions/clipped_ratio", "completions/mean_terminated_length",
-        "rewards/accuracy/unjudged", "reward/by_label/happy", "length/by_label/sad", "grad_norm/vision",
-        "grad_norm/merger", "grad_norm/embedding", "grad_norm/decoder", "grad_norm/head",
-        "updates/skipped_non_finite", "sampling/importance_sampling_ratio/mean"})
+  for (const char* name : {"reward",
+                           "reward_std",
+                           "rewards/accuracy/mean",
+                           "rewards/format/std",
+                           "frac_reward_zero_std",
+                           "kl",
+                           "entropy",
+                           "grad_norm",
+                           "learning_rate",
+                           "epoch",
+                           "num_tokens",
+                           "loss",
+                           "clip_ratio/low_mean",
+                           "completions/mean_length",
+                           "completions/clipped_ratio",
+                           "completions/mean_terminated_length",
+                           "rewards/accuracy/unjudged",
+                           "reward/by_label/happy",
+                           "length/by_label/sad",
+                           "grad_norm/vision",
+                           "grad_norm/merger",
+                           "grad_norm/embedding",
+                           "grad_norm/decoder",
+                           "grad_norm/head",
+                           "updates/skipped_non_finite",
+                           "sampling/importance_sampling_ratio/mean"})
     CHECK(first.contains(name));
   CHECK(std::filesystem::exists(job.root() / "a/best/model.safetensors"));
   // The sampler's log-probs are the trainer's.
