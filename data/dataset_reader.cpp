@@ -188,16 +188,20 @@ Dataset read_dataset(const fs::path& path, RowKind kind, const DatasetOptions& o
 RowKind detect_row_kind(const fs::path& path) {
   const std::string text = read_file(path);
   JsonRowScanner scanner(text, path.string());
-  const auto first = scanner.next();
-  if (!first.has_value()) fail(ErrorCode::kData, "{}: no rows", path.string());
-  for (const RowKind kind : {RowKind::kSft, RowKind::kRl, RowKind::kBenchmark}) {
-    Row row;
-    RowReader reader(path, kind, {.image_root = {}, .require_images = false, .max_rows = 0});
-    const auto problem = reader.read(*first, row);
-    if (!problem.has_value() || problem->reason == "empty_field") return kind;  // The fields are there.
+  auto row_text = scanner.next();
+  if (!row_text.has_value()) fail(ErrorCode::kData, "{}: no rows", path.string());
+  constexpr int kRowsLookedAt = 100;  // The first may be broken ones, which are set aside later.
+  for (int i = 0; i < kRowsLookedAt && row_text.has_value(); ++i, row_text = scanner.next()) {
+    for (const RowKind kind : {RowKind::kSft, RowKind::kRl, RowKind::kBenchmark}) {
+      Row row;
+      RowReader reader(path, kind, {.image_root = {}, .require_images = false, .max_rows = 0});
+      const auto problem = reader.read(*row_text, row);
+      if (!problem.has_value() || problem->reason == "empty_field") return kind;  // The fields are there.
+    }
   }
   fail(ErrorCode::kData,
-       "{}: the first row is of no known kind; expected image_path with question and response, with problem "
+       "{}: none of the first rows is of a known kind; expected image_path with question and response, with "
+       "problem "
        "and "
        "solution, or with true_label, prompt and candidate_labels",
        path.string());

@@ -41,7 +41,7 @@ struct DatasetOptions {
 /// Error{kData}.
 Dataset read_dataset(const std::filesystem::path& path, RowKind kind, const DatasetOptions& options = {});
 
-/// The kind that the first row's fields name; Error{kData} when none fits.
+/// The kind that the fields of one of the first 100 rows name; Error{kData} when none fits.
 RowKind detect_row_kind(const std::filesystem::path& path);
 
 }  // namespace ferro

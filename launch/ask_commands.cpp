@@ -190,9 +190,11 @@ void add_generate(CLI::App& app, Action& action) {
   command->add_option("-n,--max-new-tokens", request.max_new_tokens, "Longest answer.")
       ->check(CLI::Range(std::int64_t{1}, kMaxCount))
       ->capture_default_str();
-  command->add_option("--seed", request.seed, "Key of the sampling.")->capture_default_str();
+  command->add_option("--seed", request.seed, "Key of the sampling.")
+      ->check(not_negative)
+      ->capture_default_str();
   command->add_option("-g,--num-generations", request.num_generations, "Answers to the same question.")
-      ->check(CLI::Range(1, 1024))
+      ->check(CLI::Range(1, 512))
       ->capture_default_str();
   command->add_flag("--ids", options->ids,
                     "Print each answer's token ids on a line, as `ferro score --ids` takes them.");

@@ -81,6 +81,10 @@ int explain(const CLI::App& root, const CLI::ParseError& error, const std::vecto
 
 }  // namespace
 
+std::string not_negative(const std::string& text) {
+  return text.starts_with('-') ? text + " is negative" : "";
+}
+
 int run_command_line(const std::vector<std::string>& arguments) {
   CLI::App app(
       "ferro trains a vision-language model to read faces: a cold start by SFT, then GRPO against verifiable "

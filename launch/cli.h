@@ -13,6 +13,9 @@ namespace ferro {
 /// What the named subcommand does; set while parsing, run afterwards. Returns the exit code.
 using Action = std::function<int()>;
 
+/// A check for options of unsigned numbers, which would take "-1" for a huge one.
+std::string not_negative(const std::string& text);
+
 /// The whole program: parses `arguments` (without the program's name) and runs what they name. Help and
 /// version print on standard output and return 0. A wrong command line prints what is wrong, the nearest
 /// known word and where to find help on standard error and returns 64. What a command throws passes through.

@@ -34,6 +34,7 @@ void add_faces(CLI::App& group, Action& action) {
                                            "sft_labels.json (labels alone), rl.json (problems).");
   command->add_option("-o,--out", options->out, "Folder to write.")->required();
   command->add_option("--seed", faces.seed, "The same seed and options draw the same bytes.")
+      ->check(not_negative)
       ->capture_default_str();
   command->add_option("--count", faces.count, "Faces; the eight labels are balanced.")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{999'999}))
@@ -130,7 +131,9 @@ void add_from_labels(CLI::App& group, Action& action) {
                    "N: each training face N times, its label drawn from the votes_* columns; 0: the label.")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();
-  command->add_option("--seed", labels.seed, "Key of drawn labels and wording.")->capture_default_str();
+  command->add_option("--seed", labels.seed, "Key of drawn labels and wording.")
+      ->check(not_negative)
+      ->capture_default_str();
   command->add_option("--show", options->show, "Faces set aside to name.")->capture_default_str();
   command->callback([&action, options] { action = [options] { return from_labels(*options); }; });
 }

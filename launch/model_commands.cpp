@@ -79,7 +79,9 @@ int init(const InitOptions& options) {
 void add_weight_options(CLI::App& command, InitOptions& options) {
   ModelInitRequest& request = options.request;
   command.add_option("-o,--out", request.out, "Model folder to write.")->required();
-  command.add_option("--seed", request.seed, "Key of the weights.")->capture_default_str();
+  command.add_option("--seed", request.seed, "Key of the weights.")
+      ->check(not_negative)
+      ->capture_default_str();
   command.add_option("--dtype", request.dtype, "Of the weights in the file.")
       ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
       ->capture_default_str();

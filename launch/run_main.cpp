@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <system_error>
 
 #include "core/error.h"
 
@@ -10,7 +11,10 @@ namespace ferro {
 
 int run_main(const std::function<int()>& body) noexcept {
   try {
-    return body();
+    const int exit_code = body();
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+      fail(ErrorCode::kIo, "the standard output could not be written: is its disk full?");
+    return exit_code;
   } catch (const Error& error) {
     const char* kind = error.code() == ErrorCode::kCheckpointed ? "stopped" : "error";
     std::fprintf(stderr, "ferro: %s: %s\n", kind, error.what());
@@ -18,6 +22,9 @@ int run_main(const std::function<int()>& body) noexcept {
   } catch (const std::bad_alloc&) {
     std::fputs("ferro: error: out of memory\n", stderr);
     return static_cast<int>(ErrorCode::kOutOfMemory);
+  } catch (const std::system_error& error) {
+    std::fprintf(stderr, "ferro: error: %s\n", error.what());
+    return static_cast<int>(ErrorCode::kIo);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "ferro: internal error: %s\n", error.what());
   } catch (...) {

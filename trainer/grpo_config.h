@@ -79,6 +79,7 @@ struct GrpoConfig {
   template <class Report>
   void validate(Report&& report) const {
     if (model_name_or_path.empty()) report("model_name_or_path", "must name a model folder");
+    if (output_dir.empty()) report("output_dir", "must name a run folder");
     if (data.train_file.empty()) report("data.train_file", "must name a data file");
     validate_rewards(report);
     if (num_generations < 2 && advantage_estimator != "reinforce_plus_plus")

@@ -123,9 +123,10 @@ void GrpoTrainer::run() {
   GenerationMaker maker(config_, {collector_, step_, rows_, source_.prompts(), run_, recorder_, clock_},
                         generations_);
   if (config_.eval_steps > 0) recorder_.log_at(0, keeper_.evaluate_at(0));
-  std::int64_t step = 0;
+  std::int64_t step = 0, tokens_seen = 0;
   while (step < total_steps_) {
     Generation generation = maker.next();
+    tokens_seen = generation.tokens_seen;
     if (config_.save_rollouts_steps > 0 && (step + 1) % config_.save_rollouts_steps == 0)
       write_rollouts(generation, step + 1);
     for (std::int64_t iteration = 0; iteration < config_.num_iterations; ++iteration) {
@@ -136,6 +137,7 @@ void GrpoTrainer::run() {
       }
     }
   }
+  if (tokens_seen == 0) nothing_trained(rows_.path, total_steps_);
   save(total_steps_);
 }
 

@@ -88,6 +88,13 @@ void check_apart(const fs::path& output_dir, const fs::path& model_folder) {
          output_dir.string(), model_folder.string());
 }
 
+void nothing_trained(const std::string& file, std::int64_t steps) {
+  fail(ErrorCode::kData,
+       "{}: none of the rows of {} steps could be used, so nothing was learnt and no model is saved; the run "
+       "folder's set_aside.jsonl names each with its reason",
+       file, steps);
+}
+
 nlohmann::json data_facts(const Dataset& dataset) {
   nlohmann::json set_aside = nlohmann::json::object();
   for (const auto& [reason, count] : dataset.set_aside_counts()) set_aside[reason] = count;

@@ -58,6 +58,9 @@ class PromptSource {
 /// Error{kConfig} when the run folder would replace, or lies around, the model that the run starts from.
 void check_apart(const std::filesystem::path& output_dir, const std::filesystem::path& model_folder);
 
+/// Error{kData}: a run of `steps` steps on `file` ended in which no row could be used.
+[[noreturn]] void nothing_trained(const std::string& file, std::int64_t steps);
+
 /// Facts about a data file for provenance.json.
 nlohmann::json data_facts(const Dataset& dataset);
 

@@ -45,8 +45,17 @@ std::optional<SampleBatch> SampleStream::next() {
 
 void SampleStream::prepare_all(const std::stop_token& stop) {
   try {
-    for (std::int64_t step = 0; step < options_.steps && !stop.stop_requested(); ++step)
-      if (!queue_.push(prepare_step())) break;
+    for (std::int64_t step = 0; step < options_.steps && !stop.stop_requested(); ++step) {
+      SampleBatch batch = prepare_step();
+      const std::string last = batch.set_aside.empty()
+                                   ? ""
+                                   : fmt::format("; the last: row {}: {}", batch.set_aside.back().row,
+                                                 batch.set_aside.back().detail);
+      // The batch goes out first: it names the rows that were set aside.
+      if (!queue_.push(std::move(batch))) break;
+      if (unusable_.size() == rows_.size())
+        fail(ErrorCode::kData, "{}: not one of its {} rows can be used{}", file_, rows_.size(), last);
+    }
   } catch (...) {
     failure_ = std::current_exception();
   }
@@ -69,10 +78,6 @@ SampleBatch SampleStream::prepare_step() {
   const DataCursor cursor = order_.cursor();
   batch.epochs_done =
       static_cast<double>(cursor.epoch) + static_cast<double>(cursor.position) / static_cast<double>(all);
-  if (static_cast<std::int64_t>(unusable_.size()) == all)
-    fail(ErrorCode::kData, "{}: not one of its {} rows can be used; the last: row {}: {}", file_, all,
-         batch.set_aside.empty() ? 0 : batch.set_aside.back().row,
-         batch.set_aside.empty() ? "" : batch.set_aside.back().detail);
   return batch;
 }
 

@@ -74,6 +74,7 @@ struct SftConfig {
   template <class Report>
   void validate(Report&& report) const {
     if (model_name_or_path.empty()) report("model_name_or_path", "must name a model folder");
+    if (output_dir.empty()) report("output_dir", "must name a run folder");
     if (data.train_file.empty()) report("data.train_file", "must name a data file");
   }
 };

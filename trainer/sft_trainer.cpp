@@ -83,6 +83,7 @@ class SftTrainer {
              total_steps_, run_.model_folder().string());
       }
     }
+    if (tokens_seen_ == 0) nothing_trained(rows_.path, total_steps_);
     save(total_steps_);
   }
 

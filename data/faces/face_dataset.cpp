@@ -130,10 +130,9 @@ std::vector<int> named_units(const ActionUnits& units) {
 void write_picture(const std::filesystem::path& path, const std::vector<std::uint8_t>& png) {
   std::FILE* file = std::fopen(path.c_str(), "wb");
   if (file == nullptr) fail(ErrorCode::kIo, "{}: cannot create: {}", path.string(), std::strerror(errno));
-  const std::size_t written = std::fwrite(png.data(), 1, png.size(), file);
-  const bool closed = std::fclose(file) == 0;
-  if (written != png.size() || !closed)
-    fail(ErrorCode::kIo, "{}: wrote {} of {} bytes: {}", path.string(), written, png.size(),
+  const bool written = std::fwrite(png.data(), 1, png.size(), file) == png.size();
+  if (const bool closed = std::fclose(file) == 0; !written || !closed)
+    fail(ErrorCode::kIo, "{}: its {} bytes cannot be written: {}", path.string(), png.size(),
          std::strerror(errno));
 }
 

@@ -83,7 +83,8 @@ Picture decode_image(std::span<const std::byte> encoded, std::int64_t max_pixels
   const ImageHeader header = read_image_header(encoded, name);
   if (header.width > max_pixels / header.height)
     fail(ErrorCode::kData,
-         "{}: the image's header says {} x {} pixels, more than the {} allowed (max_decoded_pixels); not "
+         "{}: the image's header says {} x {} pixels, more than the {} allowed (ferro_max_decoded_pixels); "
+         "not "
          "decoded",
          name, header.width, header.height, max_pixels);
   if (encoded.size() > std::size_t{1} << 30)

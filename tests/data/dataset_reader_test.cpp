@@ -190,14 +190,17 @@ TEST_CASE("a long string is a row like any other") {
   CHECK(bench.read(text).rows.at(0).question.size() == 8 << 20);
 }
 
-TEST_CASE("the kind is told by the first row's fields") {
+TEST_CASE("the kind is told by the fields of the first row that has them") {
   const TemporaryFolder folder;
   const auto kind_of = [&](const std::string& text) { return detect_row_kind(folder.write("r.json", text)); };
   CHECK(kind_of(kGood) == RowKind::kRl);
   CHECK(kind_of(R"([{"image_path": "", "question": "", "response": ""}])") == RowKind::kSft);
   CHECK(kind_of(R"([{"image_path": "", "true_label": "", "prompt": "", "candidate_labels": []}])") ==
         RowKind::kBenchmark);
-  CHECK_THROWS_WITH(kind_of(R"([{"image_path": ""}])"), Catch::Contains("no known kind"));
+  CHECK(kind_of(R"([3, {"image_path": 1}, {"image_path": "\u00e4", "problem": 3, "solution": ""}, )" + kGood +
+                "]") == RowKind::kRl);
+  CHECK(kind_of("[{\"image_path\": \"\xE4\"}, " + kGood + "]") == RowKind::kRl);
+  CHECK_THROWS_WITH(kind_of(R"([{"image_path": ""}])"), Catch::Contains("of a known kind"));
   CHECK_THROWS_AS(kind_of("[]"), Error);
 }
 

@@ -1,3 +1,4 @@
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <string>
@@ -199,9 +200,19 @@ TEST_CASE("a drawn set is not mixed with another one") {
   CHECK(std::filesystem::exists(folder / "a" / "images" / "mine.png"));
 }
 
+TEST_CASE("output that cannot be written ends with 74") {
+  for (const char* command : {"config docs", "--help"}) {
+    const int status = std::system(
+        (std::string("'") + FERRO_BINARY_DIR + "/bin/ferro' " + command + " >/dev/full 2>/dev/null").c_str());
+    REQUIRE(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 74);
+  }
+}
+
 TEST_CASE("numbers out of range and unknown data sets exit 64 with what is allowed") {
   for (const Words& words : {Words{"data", "faces", "--out", "x", "--count", "0"},
                              Words{"eval", "--model", "m", "--batch-rows", "0"},
+                             Words{"data", "faces", "--out", "x", "--seed", "-3"},
                              Words{"eval", "--model", "m", "--dataset", "nope"}}) {
     const ProgramRun run = run_ferro(words);
     CHECK(run.exit_code == 64);

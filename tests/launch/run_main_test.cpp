@@ -1,5 +1,7 @@
+#include <cerrno>
 #include <new>
 #include <stdexcept>
+#include <system_error>
 
 #include <catch2/catch.hpp>
 
@@ -16,6 +18,7 @@ TEST_CASE("an exception becomes its documented exit code") {
   CHECK(run_main([]() -> int { throw Error(ErrorCode::kData, "x"); }) == 65);
   CHECK(run_main([]() -> int { throw Error(ErrorCode::kCheckpointed, "x"); }) == 75);
   CHECK(run_main([]() -> int { throw std::bad_alloc(); }) == 71);
+  CHECK(run_main([]() -> int { throw std::system_error(ENOSPC, std::generic_category(), "x"); }) == 74);
   CHECK(run_main([]() -> int { throw std::logic_error("x"); }) == 70);
   CHECK(run_main([]() -> int { throw 1; }) == 70);
 }

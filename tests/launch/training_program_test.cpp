@@ -242,6 +242,17 @@ TEST_CASE("when no row has a readable image, training ends with 65 and names one
   const ProgramRun run = shop.train("sft", {"data.train_file=" + (shop.faces() / "bad.json").string()});
   CHECK(run.exit_code == 65);
   CHECK_THAT(run.err, Catch::Contains("text.png"));
+  CHECK_THAT(read_file(shop.folder / "sft/set_aside.jsonl"), Catch::Contains("text.png"));
+}
+
+TEST_CASE("a run that could use no row of its steps ends with 65 and saves no model") {
+  const Workshop shop;
+  for (const char* job : {"sft", "grpo"}) {
+    const ProgramRun run = shop.train(job, {"data.max_prompt_length=3"});
+    CHECK(run.exit_code == 65);
+    CHECK_THAT(run.err, Catch::Contains("set_aside.jsonl"));
+    CHECK_FALSE(fs::exists(shop.folder / job / "model"));
+  }
 }
 
 TEST_CASE("asking about an image that is broken or far too large ends with 65 at once") {
