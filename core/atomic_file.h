@@ -23,7 +23,6 @@ class AtomicFile {
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
   void commit();
-  std::uint64_t bytes_written() const noexcept { return bytes_written_; }
 
  private:
   std::filesystem::path path_, temporary_;

@@ -6,7 +6,6 @@
 
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/basic_file_sink.h>
-#include <spdlog/sinks/null_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 
 #include "core/error.h"
@@ -34,12 +33,6 @@ std::shared_ptr<spdlog::logger> make_logger(std::string_view name, std::string_v
   logger->set_formatter(std::make_unique<spdlog::pattern_formatter>("%Y-%m-%dT%H:%M:%S.%eZ %^%-5l%$ %n: %v",
                                                                     spdlog::pattern_time_type::utc));
   logger->flush_on(spdlog::level::info);
-  return logger;
-}
-
-std::shared_ptr<spdlog::logger> make_null_logger() {
-  auto logger = std::make_shared<spdlog::logger>("null", std::make_shared<spdlog::sinks::null_sink_mt>());
-  logger->set_level(spdlog::level::off);
   return logger;
 }
 

@@ -13,7 +13,4 @@ namespace ferro {
 std::shared_ptr<spdlog::logger> make_logger(std::string_view name, std::string_view level = "info",
                                             const std::filesystem::path& file = {});
 
-/// A logger that drops everything, for tests.
-std::shared_ptr<spdlog::logger> make_null_logger();
-
 }  // namespace ferro

@@ -25,20 +25,26 @@ std::string resolved(ConfigKind kind, const ConfigOptions& options) {
   return dump_yaml(load_config<SftConfig>(options.file, options.overrides));
 }
 
+ConfigKind kind_of(const ConfigOptions& options) {
+  return options.kind.empty() ? detect_config_kind(options.file) : config_kind_of(options.kind);
+}
+
 int check(const ConfigOptions& options) {
-  const ConfigKind kind =
-      options.kind.empty() ? detect_config_kind(options.file) : config_kind_of(options.kind);
+  const ConfigKind kind = kind_of(options);
   resolved(kind, options);
   fmt::print("{}: a valid configuration of `ferro train {}`\n", options.file, name_of(kind));
   return 0;
 }
 
 int show(const ConfigOptions& options) {
-  fmt::print("{}", resolved(config_kind_of(options.kind), options));
+  fmt::print("{}", resolved(kind_of(options), options));
   return 0;
 }
 
-void add_set(CLI::App& command, ConfigOptions& options) {
+void add_options(CLI::App& command, ConfigOptions& options) {
+  command.add_option("file", options.file, "YAML file.")->required();
+  command.add_option("--as", options.kind, "Kind of file; else the one its keys fit.")
+      ->check(CLI::IsMember({"sft", "grpo"}));
   command.add_option("--set", options.overrides, "Set one key over the file. Repeatable.")
       ->allow_extra_args(false)
       ->type_name("KEY=VALUE");
@@ -62,19 +68,12 @@ void add_config_commands(CLI::App& app, Action& action) {
   auto options = std::make_shared<ConfigOptions>();
   CLI::App* check_command =
       group->add_subcommand("check", "Read a file as training would, and say whether it is right.");
-  check_command->add_option("file", options->file, "YAML file.")->required();
-  check_command->add_option("--as", options->kind, "Kind of file; else the one its keys fit.")
-      ->check(CLI::IsMember({"sft", "grpo"}));
-  add_set(*check_command, *options);
+  add_options(*check_command, *options);
   check_command->callback([&action, options] { action = [options] { return check(*options); }; });
 
   CLI::App* show_command = group->add_subcommand(
       "show", "Print the resolved configuration: every key with the value a run would use.");
-  show_command->add_option("kind", options->kind, "sft or grpo.")
-      ->required()
-      ->check(CLI::IsMember({"sft", "grpo"}));
-  show_command->add_option("-c,--config", options->file, "YAML file.")->required();
-  add_set(*show_command, *options);
+  add_options(*show_command, *options);
   show_command->callback([&action, options] { action = [options] { return show(*options); }; });
 }
 

@@ -3,28 +3,13 @@
 # prints what each step brought on faces of people it never saw. Runs on two CPU cores; runs/quickstart holds all it makes.
 #   bash launch/quickstart.sh [seed]
 set -euo pipefail
-export LC_ALL=C
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. launch/stages.sh
 seed=${1:-1}
 run=runs/quickstart
 labels=4000 reasoning=1000 rl=12000 held_out=2000
-ferro=build/release/bin/ferro
-times=()
-
-# stage NAME COMMAND...: runs it and keeps its seconds for the summary.
-stage() {
-  local name=$1 begin=$EPOCHREALTIME
-  shift
-  printf '\n== %s\n' "$name"
-  "$@"
-  times+=(--seconds "$name=$(awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')")
-}
-
-build() {
-  cmake --preset release >/dev/null
-  cmake --build --preset release --target ferro
-}
+asked=(--config configs/quickstart_grpo.yaml --data "$run/data/held_out/rl.json")
 
 # faces NAME COUNT FIRST_IDENTITY IDENTITIES: pools share no person.
 faces() {
@@ -43,29 +28,19 @@ init_model() {
     --out "$run/base" --seed "$seed" --overwrite
 }
 
-# evaluate NAME MODEL [OPTIONS]
-evaluate() {
-  local name=$1 model=$2
-  shift 2
-  mkdir -p "$run/eval"
-  "$ferro" eval --model "$model" --config configs/quickstart_grpo.yaml --data "$run/data/held_out/rl.json" \
-    --json "$run/eval/$name.json" --out "$run/eval/$name.jsonl" "$@"
-}
-
 stage setup bash launch/setup.sh
 stage build build
 stage faces draw_faces
 stage model_init init_model
-stage eval_base evaluate base "$run/base"
+stage eval_base evaluate base "$run/base" "${asked[@]}"
 stage train_sft_labels "$ferro" train sft -c configs/quickstart_sft_labels.yaml --set "seed=$seed"
 stage train_sft "$ferro" train sft -c configs/quickstart_sft.yaml --set "seed=$seed"
-stage eval_sft evaluate sft "$run/sft/model"
+stage eval_sft evaluate sft "$run/sft/model" "${asked[@]}"
 stage train_grpo "$ferro" train grpo -c configs/quickstart_grpo.yaml --set "seed=$seed"
-stage eval_grpo evaluate grpo "$run/grpo/model" --compare "$run/eval/sft.jsonl"
+stage eval_grpo evaluate grpo "$run/grpo/model" "${asked[@]}" --compare "$run/eval/sft.jsonl"
 
 printf '\n== result\n'
-"$ferro" report --base "$run/eval/base" --sft "$run/eval/sft" --grpo "$run/eval/grpo" --faces $((labels + reasoning + rl)) \
-  --seed "$seed" "${times[@]}" --out "$run/summary.json"
+report --faces $((labels + reasoning + rl)) --seed "$seed"
 cat <<TEXT
 
 Everything is in $run: data/, base/, sft_labels/, sft/ and grpo/ (run folders), eval/, summary.json.

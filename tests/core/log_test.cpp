@@ -28,10 +28,4 @@ TEST_CASE("an unknown level and an impossible file are errors") {
                         {"file/log", "log file"});
 }
 
-TEST_CASE("the null logger drops everything") {
-  const auto logger = make_null_logger();
-  logger->critical("nothing");
-  CHECK_FALSE(logger->should_log(spdlog::level::critical));
-}
-
 }  // namespace ferro

@@ -27,7 +27,7 @@ TEST_CASE("a wrong command line returns the usage code") {
   CHECK(run_command_line({"trian"}) == 64);
   CHECK(run_command_line({}) == 64);
   CHECK(run_command_line({"train"}) == 64);
-  CHECK(run_command_line({"config", "show", "dpo", "-c", "x.yaml"}) == 64);
+  CHECK(run_command_line({"config", "show", "x.yaml", "--as", "dpo"}) == 64);
   CHECK(run_command_line({"data", "faces", "--out", "x", "--count", "-3"}) == 64);
 }
 

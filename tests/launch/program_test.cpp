@@ -80,7 +80,7 @@ TEST_CASE("a wrong key in a configuration exits 78 with file, line and the neare
   write_file_atomically(folder / "c.yaml",
                         "model_name_or_path: m\nlearning_rte: 1\ndata:\n  train_file: x\n");
   for (const Words& words :
-       {Words{"train", "sft", "-c"}, Words{"config", "check"}, Words{"config", "show", "sft", "-c"}}) {
+       {Words{"train", "sft", "-c"}, Words{"config", "check"}, Words{"config", "show"}}) {
     Words all = words;
     all.push_back((folder / "c.yaml").string());
     const ProgramRun run = run_ferro(all);
@@ -106,8 +106,8 @@ TEST_CASE("a missing file exits 74 and is named") {
 TEST_CASE("an override by --set goes over the file") {
   const ScratchFolder folder;
   write_file_atomically(folder / "c.yaml", "model_name_or_path: m\nseed: 1\ndata: {train_file: x}\n");
-  const ProgramRun run = run_ferro({"config", "show", "sft", "-c", (folder / "c.yaml").string(), "--set",
-                                    "seed=5", "--set", "optimizer.learning_rate=0.25"});
+  const ProgramRun run = run_ferro({"config", "show", (folder / "c.yaml").string(), "--set", "seed=5",
+                                    "--set", "optimizer.learning_rate=0.25"});
   CHECK(run.exit_code == 0);
   CHECK_THAT(run.out, Catch::Contains("seed: 5") && Catch::Contains("learning_rate: 0.25"));
 }

@@ -89,7 +89,7 @@ TEST_CASE("a run folder names its processes, and the hash of the final weights i
     const auto facts = nlohmann::json::parse(read_file(shop.folder / job / "provenance.json"));
     CHECK(facts["process_ids"]["trainer"].get<int>() > 0);
     CHECK(facts["weights_sha256"] == sha256_of_file(shop.folder / job / "model/model.safetensors"));
-    Workshop::run({"config", "show", job, "-c", (shop.folder / job / "config.yaml").string()});
+    Workshop::run({"config", "show", (shop.folder / job / "config.yaml").string(), "--as", job});
   }
 }
 
