@@ -95,9 +95,10 @@ StageReport stage_report(const StageReportOptions& options) {
   const PairedInterval gain = compare_predictions(stages[1].predictions, stages[2].predictions);
 
   StageReport report;
-  report.text =
-      table(stages) + "\n" + format_interval(gain, "SFT", "GRPO") + "\n\nExample answers after GRPO:\n";
-  for (const Prediction* example : pick_examples(stages[2].predictions, options.examples)) {
+  report.text = table(stages) + "\n" + format_interval(gain, "SFT", "GRPO") + "\n";
+  const auto examples = pick_examples(stages[2].predictions, options.examples);
+  if (!examples.empty()) report.text += "\nExample answers after GRPO:\n";
+  for (const Prediction* example : examples) {
     report.text +=
         fmt::format("  {} (true: {}, {})\n    {}\n", example->image_path, example->truth,
                     example->predicted == example->truth ? "right" : "wrong", one_line(example->response));

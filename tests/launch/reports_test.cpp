@@ -85,6 +85,8 @@ TEST_CASE("the stage report holds the accuracies, the paired gain and the times"
   CHECK(report.summary["held_out_faces"] == 4);
   CHECK(report.summary["seed"] == 3);
   CHECK_THAT(report.text, Catch::Contains("GRPO - SFT = +50.0 points") && Catch::Contains("images/x.png"));
+  options.examples = 0;
+  CHECK_THAT(stage_report(options).text, !Catch::Contains("xample"));
   options.seconds = {"build"};
   expect_error(ErrorCode::kUsage, [&] { stage_report(options); }, {"build"});
 }
