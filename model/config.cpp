@@ -1,5 +1,6 @@
 #include "model/config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -74,14 +75,22 @@ class ConfigReader {
     return numbers;
   }
 
+  /// An id, a list of ids, or nothing.
+  std::vector<std::int32_t> token_ids(const char* key) const {
+    std::vector<std::int32_t> ids;
+    if (!has(key)) return ids;
+    const json& found = object_.at(key);
+    for (const json& item : found.is_array() ? found : json::array({found})) {
+      const std::int64_t id = integer(item, key);
+      if (id < 0 || id > kMaxExtent) bad(key, fmt::format("{} is not a token id", id));
+      ids.push_back(static_cast<std::int32_t>(id));
+    }
+    return ids;
+  }
   /// An id, or the first of a list of ids.
   std::int32_t token_id(const char* key, std::int32_t absent) const {
-    if (!has(key)) return absent;
-    const json& found = object_.at(key);
-    if (found.is_array() && found.empty()) return absent;
-    const std::int64_t id = integer(found.is_array() ? found.front() : found, key);
-    if (id < 0 || id > kMaxExtent) bad(key, fmt::format("{} is not a token id", id));
-    return static_cast<std::int32_t>(id);
+    const std::vector<std::int32_t> ids = token_ids(key);
+    return ids.empty() ? absent : ids.front();
   }
 
   [[noreturn]] void bad(const char* key, const std::string& why) const {
@@ -132,9 +141,6 @@ VisionConfig read_vision(const ConfigReader& reader) {
                                         vision.hidden_size));
   if (vision.window_size / vision.spatial_merge_size / vision.patch_size < 1)
     reader.bad("window_size", fmt::format("{} is less than one merged patch", vision.window_size));
-  for (const std::int64_t block : vision.fullatt_block_indexes)
-    if (block < 0 || block >= vision.depth)
-      reader.bad("fullatt_block_indexes", fmt::format("block {} of {} blocks", block, vision.depth));
   return vision;
 }
 
@@ -219,7 +225,9 @@ ModelConfig ModelConfig::load(const std::filesystem::path& config_json) {
   config.vision_start_token_id = token_id("vision_start_token_id", config.vision_start_token_id);
   config.vision_end_token_id = token_id("vision_end_token_id", config.vision_end_token_id);
   config.bos_token_id = token_id("bos_token_id", -1);
-  config.eos_token_id = token_id("eos_token_id", -1);
+  const std::vector<std::int32_t> ends = (top.has("eos_token_id") ? top : text).token_ids("eos_token_id");
+  config.eos_token_id = ends.empty() ? -1 : ends.front();
+  if (ends.size() > 1) config.further_eos_token_ids.assign(ends.begin() + 1, ends.end());
   config.pad_token_id = token_id("pad_token_id", config.bos_token_id);
   for (const auto& [key, id] : {std::pair{"image_token_id", config.image_token_id},
                                 {"video_token_id", config.video_token_id},
@@ -231,6 +239,32 @@ ModelConfig ModelConfig::load(const std::filesystem::path& config_json) {
     if (id >= config.text.vocab_size)
       top.bad(key, fmt::format("{} is outside the vocabulary of {}", id, config.text.vocab_size));
   return config;
+}
+
+ModelConfig ModelConfig::load_folder(const std::filesystem::path& folder) {
+  ModelConfig config = load(folder / "config.json");
+  const std::filesystem::path generation = folder / "generation_config.json";
+  if (std::filesystem::exists(generation)) config.read_generation_config(generation);
+  return config;
+}
+
+void ModelConfig::read_generation_config(const std::filesystem::path& generation_config_json) {
+  const json root = parse_config(generation_config_json);
+  generation_eos_token_ids =
+      ConfigReader(root, generation_config_json.string(), "").token_ids("eos_token_id");
+  std::erase_if(generation_eos_token_ids, [&](std::int32_t id) { return id >= text.vocab_size; });
+}
+
+std::vector<std::int32_t> ModelConfig::stop_ids() const {
+  if (!generation_eos_token_ids.empty()) return generation_eos_token_ids;
+  std::vector<std::int32_t> all{eos_token_id};
+  all.insert(all.end(), further_eos_token_ids.begin(), further_eos_token_ids.end());
+  all.push_back(pad_token_id);
+  std::vector<std::int32_t> ids;
+  for (const std::int32_t id : all)
+    if (id >= 0 && id < text.vocab_size && std::find(ids.begin(), ids.end(), id) == ids.end())
+      ids.push_back(id);
+  return ids;
 }
 
 VisionTokens ModelConfig::vision_tokens() const {

@@ -12,6 +12,11 @@ json id_or_null(std::int32_t id) {
   return id < 0 ? json(nullptr) : json(id);
 }
 
+/// One id as a number, several as a list.
+json ids_json(const std::vector<std::int32_t>& ids) {
+  return ids.size() == 1 ? json(ids.front()) : json(ids);
+}
+
 /// 2.0 as 2: transformers' configuration classes ask for integers where they mean them.
 json shortest(double value) {
   const auto whole = static_cast<std::int64_t>(value);
@@ -20,10 +25,12 @@ json shortest(double value) {
 
 json text_json(const ModelConfig& config) {
   const TextConfig& text = config.text;
+  std::vector<std::int32_t> ends{config.eos_token_id};
+  ends.insert(ends.end(), config.further_eos_token_ids.begin(), config.further_eos_token_ids.end());
   return {
       {"attention_dropout", 0.0},
       {"bos_token_id", id_or_null(config.bos_token_id)},
-      {"eos_token_id", id_or_null(config.eos_token_id)},
+      {"eos_token_id", config.eos_token_id < 0 ? json(nullptr) : ids_json(ends)},
       {"hidden_act", "silu"},
       {"hidden_size", text.hidden_size},
       {"initializer_range", 0.02},
@@ -84,7 +91,8 @@ void ModelConfig::save(const std::filesystem::path& config_json, const std::stri
 void ModelConfig::save_generation_config(const std::filesystem::path& generation_config_json) const {
   json root = json::object();
   if (bos_token_id >= 0) root["bos_token_id"] = bos_token_id;
-  if (eos_token_id >= 0) root["eos_token_id"] = eos_token_id;
+  const std::vector<std::int32_t> ends = stop_ids();
+  if (!ends.empty()) root["eos_token_id"] = ids_json(ends);
   if (pad_token_id >= 0) root["pad_token_id"] = pad_token_id;
   write_file_atomically(generation_config_json, root.dump(2) + "\n");
 }

@@ -12,6 +12,7 @@
 #include "model/checkpoint_check.h"
 #include "model/checkpoint_reader.h"
 #include "model/image_processor.h"
+#include "model/qwen.h"
 
 namespace ferro {
 namespace {
@@ -73,13 +74,13 @@ std::string architecture_lines(const ModelConfig& config) {
       "in [{}]\n"
       "text     {} blocks of width {}, {} heads, {} key/value heads, inner {}, M-RoPE [{}], theta {:g}, rms "
       "eps {:g}\n"
-      "tokens   vocabulary {}, head {}, image {}, video {}, end {}\n",
+      "tokens   vocabulary {}, head {}, image {}, video {}, answers end at [{}]\n",
       v.depth, v.hidden_size, v.num_heads, v.intermediate_size, v.patch_size, v.spatial_merge_size,
       v.window_size, fmt::join(v.fullatt_block_indexes, ", "), t.num_hidden_layers, t.hidden_size,
       t.num_attention_heads, t.num_key_value_heads, t.intermediate_size, fmt::join(t.mrope_section, ", "),
       t.rope_theta, t.rms_norm_eps, t.vocab_size,
       config.tie_word_embeddings ? "tied to the embedding" : "of its own", config.image_token_id,
-      config.video_token_id, config.eos_token_id);
+      config.video_token_id, fmt::join(config.stop_ids(), ", "));
 }
 
 std::string table_of(const std::vector<PartSummary>& parts, const std::string& bytes_title) {
@@ -180,7 +181,8 @@ Work forward_work(const ModelConfig& config) {
       parts[kVision].flops_per_token + parts[kMerger].flops_per_token + parts[kDecoder].flops_per_token;
   // Scores and weighted values: 2 multiply-adds per channel and key.
   work.attention_per_token = 4.0 * static_cast<double>(t.num_hidden_layers * t.hidden_size);
-  const auto full_blocks = static_cast<std::int64_t>(v.fullatt_block_indexes.size());
+  std::int64_t full_blocks = 0;
+  for (std::int64_t block = 0; block < v.depth; ++block) full_blocks += is_full_attention_block(v, block);
   const std::int64_t merged = v.spatial_merge_size * v.spatial_merge_size,
                      side = v.window_size / v.patch_size / v.spatial_merge_size * v.spatial_merge_size;
   const double patch_scores = 4.0 * static_cast<double>(merged * v.hidden_size);
@@ -193,7 +195,7 @@ Work forward_work(const ModelConfig& config) {
 Inspection inspect_model(const fs::path& model, bool all_tensors) {
   const bool folder = fs::is_directory(model);
   const fs::path config_json = folder ? model / "config.json" : model;
-  const ModelConfig config = ModelConfig::load(config_json);
+  const ModelConfig config = folder ? ModelConfig::load_folder(model) : ModelConfig::load(config_json);
   Inspection inspection;
   inspection.report = model.string() + "\n" + architecture_lines(config) + "\n";
   if (!folder || !has_weights(model)) {

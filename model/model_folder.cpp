@@ -43,7 +43,7 @@ Model load_model(const std::filesystem::path& folder, bool with_gradients, bool 
                  at::ScalarType dtype) {
   FERRO_CHECK(!panels || dtype == at::kFloat, "panels hold fp32, not {}", at::toString(dtype));
   Model model;
-  model.config = ModelConfig::load(folder / "config.json");
+  model.config = ModelConfig::load_folder(folder);
   const CheckpointReader checkpoint(folder);
   const std::vector<std::string> wrong =
       tensor_differences(checkpoint, ArenaTable::make(model.config, panels), model.config);

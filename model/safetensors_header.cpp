@@ -100,13 +100,20 @@ void check_coverage(const std::map<std::string, SafetensorsEntry>& entries, std:
   std::sort(in_order.begin(), in_order.end(), [](const auto& a, const auto& b) {
     return std::pair(a.second->begin, a.second->end) < std::pair(b.second->begin, b.second->end);
   });
+  // Overlaps first: a tensor that lies in another's place leaves a gap in its own.
+  for (std::size_t i = 1; i < in_order.size(); ++i) {
+    const auto& [before, before_entry] = in_order[i - 1];
+    const auto& [name, entry] = in_order[i];
+    if (entry->begin < before_entry->end)
+      fail(ErrorCode::kData,
+           "{}: tensor {} begins at byte {} of the data: it overlaps {}, which ends at byte {}", path, *name,
+           entry->begin, *before, before_entry->end);
+  }
   std::uint64_t covered = 0;
   for (const auto& [name, entry] : in_order) {
     if (entry->begin != covered)
-      fail(ErrorCode::kData, "{}: tensor {} begins at byte {} of the data: {} byte {}", path, *name,
-           entry->begin,
-           entry->begin < covered ? "it overlaps the one before, which ends at" : "there is a gap after",
-           covered);
+      fail(ErrorCode::kData, "{}: tensor {} begins at byte {} of the data: there is a gap after byte {}",
+           path, *name, entry->begin, covered);
     covered = entry->end;
     if (covered > data_bytes)
       fail(ErrorCode::kData, "{}: tensor {} ends at byte {} of the data, but the file has {}: truncated",

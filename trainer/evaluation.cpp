@@ -25,7 +25,7 @@ class GreedyAnswers {
       : model_(model), tokenizer_(tokenizer), options_(options) {
     sampling_.temperature = 0;
     sampling_.max_completion_length = options.max_new_tokens;
-    sampling_.stop_ids = stop_ids_of(model.config);
+    sampling_.stop_ids = model.config.stop_ids();
     sampling_.banned_ids = banned_ids_of(model.config);
   }
 

@@ -28,7 +28,7 @@ RolloutSettings rollout_settings_of(const GrpoConfig& config, const ModelConfig&
   settings.sampling.top_k = config.top_k;
   settings.sampling.min_p = config.min_p;
   settings.sampling.max_completion_length = config.max_completion_length;
-  settings.sampling.stop_ids = stop_ids_of(model);
+  settings.sampling.stop_ids = model.stop_ids();
   settings.sampling.banned_ids = banned_ids_of(model);
   return settings;
 }

@@ -41,12 +41,6 @@ std::vector<std::int32_t> banned_ids_of(const ModelConfig& config) {
   return {config.image_token_id, config.video_token_id};
 }
 
-std::vector<std::int32_t> stop_ids_of(const ModelConfig& config) {
-  std::vector<std::int32_t> ids{config.eos_token_id};
-  if (config.pad_token_id != config.eos_token_id) ids.push_back(config.pad_token_id);
-  return ids;
-}
-
 Dataset load_training_rows(const DataConfig& data, RowKind kind) {
   const RowKind found = detect_row_kind(data.train_file);
   if (kind == RowKind::kSft && found != RowKind::kSft)

@@ -25,8 +25,6 @@ PromptOptions prompt_options_of(const DataConfig& data);
 /// Never sampled and masked out of every log-prob: image and video placeholders. The same list in engine and
 /// trainer.
 std::vector<std::int32_t> banned_ids_of(const ModelConfig& config);
-/// The end of a turn, and the end of text where that is another token.
-std::vector<std::int32_t> stop_ids_of(const ModelConfig& config);
 
 /// Rows of data.train_file / data.eval_file. Error{kConfig}: the file holds rows of another kind than `kind`
 /// (SFT learns responses).

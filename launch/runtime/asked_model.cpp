@@ -72,7 +72,7 @@ std::shared_ptr<const Prompt> AskedModel::prompt(const Question& question) const
 
 SamplingParams AskedModel::sampling_rules() const {
   SamplingParams rules;
-  rules.stop_ids = stop_ids_of(model_.config);
+  rules.stop_ids = model_.config.stop_ids();
   rules.banned_ids = banned_ids_of(model_.config);
   return rules;
 }

@@ -26,7 +26,7 @@ class AskedModel {
   /// Error{kData} naming the pictures: one is unreadable, or the prompt is too long with them.
   std::shared_ptr<const Prompt> prompt(const Question& question) const;
 
-  /// What training samples with: the answer ends at the end of a turn, image and video placeholders are
+  /// What training samples with: the answer ends at the model's stop ids, image and video placeholders are
   /// banned.
   SamplingParams sampling_rules() const;
   AnswerToken token(std::int32_t id, float logprob) const;

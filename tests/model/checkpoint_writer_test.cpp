@@ -108,11 +108,12 @@ TEST_CASE("generation settings of the source come along, a fresh model's are its
   const Model model = small_model(true, true);
   save_model(model, scratch / "fresh", {});
   CHECK(nlohmann::json::parse(read_file(scratch / "fresh" / "generation_config.json")).at("eos_token_id") ==
-        65);
+        nlohmann::json({65, 64}));
   const std::string settings = R"({"eos_token_id": [65, 64], "repetition_penalty": 1.05})";
   write_file_atomically(scratch / "fresh" / "generation_config.json", settings);
   save_model(model, scratch / "tuned", scratch / "fresh");
   CHECK(read_file(scratch / "tuned" / "generation_config.json") == settings);
+  CHECK(load_model(scratch / "tuned", false).config.stop_ids() == std::vector<std::int32_t>{65, 64});
 }
 
 TEST_CASE("a random model streamed to disk is, byte by byte, a saved one of the same seed") {

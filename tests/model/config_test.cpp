@@ -8,6 +8,7 @@
 #include "core/atomic_file.h"
 #include "data/bpe_trainer.h"
 #include "model/model_folder.h"
+#include "model/qwen.h"
 #include "tests/core/expect_error.h"
 #include "tests/core/scratch_folder.h"
 #include "tests/model/small_model.h"
@@ -81,6 +82,67 @@ TEST_CASE("a head tied in text_config only, a list of end ids and absent ids are
   CHECK(config.eos_token_id == 65);
   CHECK(config.bos_token_id == -1);
   CHECK(config.pad_token_id == -1);
+  CHECK(config.stop_ids() == std::vector<std::int32_t>{65, 64});
+  CHECK(json::parse(saved_text(scratch, config)).at("text_config").at("eos_token_id") == json({65, 64}));
+}
+
+TEST_CASE(
+    "full attention may be asked of blocks that the vision part has not, as by default of a shallow one") {
+  const ScratchFolder scratch;
+  const auto attends_in_full = [&](const std::function<void(json&)>& edit) {
+    const ModelConfig config = ModelConfig::load(edited(scratch, edit));
+    std::vector<bool> full;
+    for (std::int64_t block = 0; block < config.vision.depth; ++block)
+      full.push_back(is_full_attention_block(config.vision, block));
+    return full;
+  };
+  const auto indexes = [](const json& list) {
+    return [list](json& root) { root["vision_config"]["fullatt_block_indexes"] = list; };
+  };
+  CHECK(attends_in_full(indexes({-1, 1, 30})) == std::vector<bool>{false, true});
+  CHECK(attends_in_full(indexes(json::array())) == std::vector<bool>{false, false});
+  // The class's own [7, 15, 23, 31], of which the two blocks are none.
+  CHECK(attends_in_full([](json& root) { root["vision_config"].erase("fullatt_block_indexes"); }) ==
+        std::vector<bool>{false, false});
+  const ModelConfig config = ModelConfig::load(edited(scratch, indexes({1, 30})));
+  CHECK(json::parse(saved_text(scratch, config)).at("vision_config").at("fullatt_block_indexes") ==
+        json({1, 30}));
+}
+
+TEST_CASE("answers end where generation_config.json says, else at the end and padding ids of config.json") {
+  const ScratchFolder scratch;
+  edited(scratch, [](json&) {});
+  using Ids = std::vector<std::int32_t>;
+  const auto stop_ids = [&](const std::string& generation_config) {
+    write_file_atomically(scratch / "generation_config.json", generation_config);
+    return ModelConfig::load_folder(scratch.path()).stop_ids();
+  };
+  CHECK(ModelConfig::load_folder(scratch.path()).stop_ids() == Ids{65, 64});
+  CHECK(stop_ids(R"({"eos_token_id": 3})") == Ids{3});
+  CHECK(stop_ids(R"({"eos_token_id": [66, 3], "temperature": 0.1})") == Ids{66, 3});
+  CHECK(stop_ids(R"({"eos_token_id": [64, 5000]})") == Ids{64});  // No token of this model.
+  for (const char* none : {"{}", R"({"eos_token_id": null})", R"({"eos_token_id": []})"})
+    CHECK(stop_ids(none) == Ids{65, 64});
+  for (const char* broken : {"[]", "{", R"({"eos_token_id": "65"})", R"({"eos_token_id": [-1]})"})
+    testing::expect_error(ErrorCode::kData, [&] { stop_ids(broken); }, {"generation_config.json"});
+}
+
+TEST_CASE("a generation_config.json that ferro writes lets others end answers where ferro does") {
+  const ScratchFolder scratch;
+  const auto written = [&](std::int32_t end, std::int32_t padding,
+                           const std::vector<std::int32_t>& generation) {
+    ModelConfig config = testing::small_config(true);
+    config.eos_token_id = end;
+    config.pad_token_id = padding;
+    config.generation_eos_token_ids = generation;
+    config.save_generation_config(scratch / "generation_config.json");
+    return json::parse(read_file(scratch / "generation_config.json")).value("eos_token_id", json());
+  };
+  CHECK(written(65, 64, {}) == json({65, 64}));
+  CHECK(written(65, 65, {}) == json(65));
+  CHECK(written(65, 64, {3}) == json(3));
+  CHECK(written(65, 64, {3, 4}) == json({3, 4}));
+  CHECK(written(-1, -1, {}) == json());
 }
 
 TEST_CASE("each broken config.json is refused, naming file, key and value") {
@@ -129,8 +191,8 @@ TEST_CASE("each broken config.json is refused, naming file, key and value") {
   refused([](json& root) { root["text_config"]["hidden_act"] = "gelu"; }, {"text_config.hidden_act"});
   refused([](json& root) { root["vision_config"]["out_hidden_size"] = 41; }, {"out_hidden_size", "41", "40"});
   refused([](json& root) { root["vision_config"]["num_heads"] = 5; }, {"vision_config.num_heads", "5"});
-  refused([](json& root) { root["vision_config"]["fullatt_block_indexes"] = {2}; },
-          {"fullatt_block_indexes", "2"});
+  refused([](json& root) { root["vision_config"]["fullatt_block_indexes"] = {"2"}; },
+          {"fullatt_block_indexes", "not an integer"});
   refused([](json& root) { root["vision_config"]["window_size"] = 7; }, {"window_size", "7"});
   refused([](json& root) { root["image_token_id"] = 67; }, {"image_token_id", "67"});
   refused([](json& root) { root["image_token_id"] = -1; }, {"image_token_id", "-1"});

@@ -99,6 +99,15 @@ TEST_CASE("the work of 7B per token is that of its matrices") {
   CHECK(work.cache_values == 2 * 28 * 4 * 128);
 }
 
+TEST_CASE("blocks of full attention that are not there take no work") {
+  const ScratchFolder scratch;
+  ModelConfig config = ModelConfig::load(published_config(scratch, kPublished[1]));
+  const Work work = forward_work(config);
+  config.vision.fullatt_block_indexes = {-1, 7, 7, 15, 23, 31, 32, 100};
+  CHECK(forward_work(config).window_attention == work.window_attention);
+  CHECK(forward_work(config).full_attention == work.full_attention);
+}
+
 TEST_CASE("a report names every tensor that is not the model's, and sums its parts") {
   const ScratchFolder scratch;
   const Model model = small_model(true, true);

@@ -122,7 +122,7 @@ TEST_CASE("with an adapter the engine's log-probs are the trainer's, bit for bit
   SamplingParams sampling;
   sampling.temperature = 0.9;
   sampling.max_completion_length = 20;
-  sampling.stop_ids = stop_ids_of(model.config);
+  sampling.stop_ids = model.config.stop_ids();
   sampling.banned_ids = banned_ids_of(model.config);
   std::size_t compared = 0;
   for (std::uint64_t i = 0; i < 3; ++i) {

@@ -23,7 +23,7 @@ TEST_CASE("answers score the very bits that the engine sampled them with") {
   request.prompt = prompt;
   request.sampling.temperature = 0.7;
   request.sampling.max_completion_length = 12;
-  request.sampling.stop_ids = stop_ids_of(model.config);
+  request.sampling.stop_ids = model.config.stop_ids();
   request.sampling.banned_ids = banned_ids_of(model.config);
   RolloutEngine engine(model, tokenizer, {.seed = 1, .kv_cache_tokens = 512});
   engine.submit(request);
