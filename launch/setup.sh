@@ -14,6 +14,7 @@ packages=(
   libfmt-dev libspdlog-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev libssl-dev
   libsimdjson-dev libpcre2-dev libutf8proc-dev
   libopencv-core-dev libopencv-imgproc-dev libopencv-imgcodecs-dev libjpeg62-turbo-dev
+  libgloo-dev
   catch2
 )
 

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "model/dist/communicator.h"
+#include "model/dist/rank_order_sum.h"
 
 namespace ferro {
 namespace {
@@ -137,17 +138,15 @@ class ThreadCommunicator final : public Communicator {
 
   /// Each rank sums one slice over all ranks, in rank order, and writes it to every rank's buffer.
   void sum_own_slice() const {
-    const std::int64_t size = group_->posts.front().buffer.numel(), ranks = world_size();
-    const std::int64_t begin = size * rank_ / ranks, length = size * (rank_ + 1) / ranks - begin;
-    if (length == 0 || ranks == 1) return;
+    const RankSlice own = rank_slice(group_->posts.front().buffer.numel(), rank_, world_size());
+    if (own.length == 0 || world_size() == 1) return;
     const at::NoGradGuard no_grad;
-    const auto slice = [&](const Post& post) { return post.buffer.view({-1}).narrow(0, begin, length); };
-    const at::ScalarType dtype = group_->posts.front().buffer.scalar_type();
-    // Halves are summed in fp32 and rounded once.
-    const bool narrow = dtype == at::kBFloat16 || dtype == at::kHalf;
-    at::Tensor sum =
-        slice(group_->posts.front()).to(narrow ? at::kFloat : dtype, /*non_blocking=*/false, /*copy=*/true);
-    for (std::size_t r = 1; r < group_->posts.size(); ++r) sum.add_(slice(group_->posts[r]));
+    const auto slice = [&](const Post& post) {
+      return post.buffer.view({-1}).narrow(0, own.begin, own.length);
+    };
+    std::vector<at::Tensor> parts;
+    for (const Post& post : group_->posts) parts.push_back(slice(post));
+    const at::Tensor sum = sum_in_rank_order(parts);
     for (const Post& post : group_->posts) slice(post).copy_(sum);
   }
 
@@ -157,6 +156,14 @@ class ThreadCommunicator final : public Communicator {
 };
 
 }  // namespace
+
+at::Tensor sum_in_rank_order(const std::vector<at::Tensor>& parts) {
+  const at::ScalarType dtype = parts.front().scalar_type();
+  const bool narrow = dtype == at::kBFloat16 || dtype == at::kHalf;
+  at::Tensor sum = parts.front().to(narrow ? at::kFloat : dtype, /*non_blocking=*/false, /*copy=*/true);
+  for (std::size_t r = 1; r < parts.size(); ++r) sum.add_(parts[r]);
+  return sum.to(dtype);
+}
 
 std::vector<std::unique_ptr<Communicator>> make_thread_communicators(int world_size) {
   FERRO_CHECK(world_size > 0, "a group of {} ranks", world_size);

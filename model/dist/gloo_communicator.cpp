@@ -1,0 +1,241 @@
+#include "model/dist/gloo_communicator.h"
+
+#include <algorithm>
+#include <array>
+
+#include <gloo/allgather.h>
+#include <gloo/allgatherv.h>
+#include <gloo/alltoallv.h>
+#include <gloo/broadcast.h>
+#include <gloo/rendezvous/context.h>
+#include <gloo/rendezvous/store.h>
+#include <gloo/transport/tcp/device.h>
+
+#include "core/error.h"
+#include "model/dist/rank_order_sum.h"
+
+namespace ferro {
+namespace {
+
+enum class Operation : std::int64_t { kStart, kAllReduceSum, kAllReduceMax, kBroadcast, kBarrier };
+
+const char* name_of(std::int64_t operation) {
+  constexpr std::array names{"start", "all_reduce_sum", "all_reduce_max", "broadcast", "barrier"};
+  return operation >= 0 && operation < static_cast<std::int64_t>(names.size())
+             ? names[static_cast<std::size_t>(operation)]
+             : "an unknown operation";
+}
+
+/// Gloo's way to exchange addresses, through the job's store.
+class GlooStore final : public gloo::rendezvous::Store {
+ public:
+  GlooStore(RankStore& store, std::string prefix) : store_(store), prefix_(std::move(prefix)) {}
+  void set(const std::string& key, const std::vector<char>& data) override {
+    store_.set(prefix_ + key, std::string(data.begin(), data.end()));
+  }
+  std::vector<char> get(const std::string& key) override {
+    const std::string value = store_.get(prefix_ + key);
+    return {value.begin(), value.end()};
+  }
+  void wait(const std::vector<std::string>& keys) override { wait(keys, kDefaultTimeout); }
+  void wait(const std::vector<std::string>& keys, const std::chrono::milliseconds& timeout) override {
+    std::vector<std::string> prefixed;
+    for (const std::string& key : keys) prefixed.push_back(prefix_ + key);
+    store_.wait(prefixed, timeout);
+  }
+
+ private:
+  RankStore& store_;
+  std::string prefix_;
+};
+
+/// What a rank is about to do; all ranks must say the same of the first four.
+struct Intent {
+  std::int64_t operation = 0, elements = 0, dtype = -1, root = 0;
+  std::int64_t value = 0;  ///< all_reduce_max: the rank's operand.
+};
+
+class GlooCommunicator final : public Communicator {
+ public:
+  GlooCommunicator(std::shared_ptr<RankStore> store, int rank, int world_size, const GlooOptions& options)
+      : store_(std::move(store)), rank_(rank), world_size_(world_size), options_(options) {
+    post(Operation::kStart);
+    guarded(Operation::kStart, options_.start_timeout, [&] {
+      auto device = gloo::transport::tcp::CreateDevice(gloo::transport::tcp::attr(options_.address.c_str()));
+      auto context = std::make_shared<gloo::rendezvous::Context>(rank_, world_size_);
+      context->setTimeout(options_.start_timeout);
+      GlooStore addresses(*store_, options_.group + "/address/");
+      context->connectFullMesh(addresses, device);
+      context->setTimeout(options_.collective_timeout);
+      context_ = std::move(context);
+    });
+  }
+  ~GlooCommunicator() override { leave(); }
+  GlooCommunicator(const GlooCommunicator&) = delete;
+  GlooCommunicator& operator=(const GlooCommunicator&) = delete;
+
+  int rank() const override { return rank_; }
+  int world_size() const override { return world_size_; }
+
+  void all_reduce_sum(at::Tensor& buffer) override {
+    collective(Operation::kAllReduceSum, &buffer, 0, 0, [&](const std::vector<Intent>&) {
+      if (buffer.numel() > 0) sum(buffer);
+    });
+  }
+
+  std::int64_t all_reduce_max(std::int64_t value) override {
+    std::int64_t largest = value;
+    collective(Operation::kAllReduceMax, nullptr, 0, value, [&](const std::vector<Intent>& intents) {
+      for (const Intent& intent : intents) largest = std::max(largest, intent.value);
+    });
+    return largest;
+  }
+
+  void broadcast(at::Tensor& buffer, int root) override {
+    FERRO_CHECK(root >= 0 && root < world_size_, "root {} of {} ranks", root, world_size_);
+    collective(Operation::kBroadcast, &buffer, root, 0, [&](const std::vector<Intent>&) {
+      if (buffer.numel() == 0) return;
+      gloo::BroadcastOptions broadcast(context_);
+      broadcast.setOutput(static_cast<char*>(buffer.data_ptr()), buffer.nbytes());
+      broadcast.setRoot(root);
+      gloo::broadcast(broadcast);
+    });
+  }
+
+  void barrier() override {
+    collective(Operation::kBarrier, nullptr, 0, 0, [](const std::vector<Intent>&) {});
+  }
+
+ private:
+  template <class Work>
+  void collective(Operation operation, const at::Tensor* buffer, int root, std::int64_t value, Work&& work) {
+    FERRO_CHECK(context_ != nullptr, "{} in a group that has failed",
+                name_of(static_cast<std::int64_t>(operation)));
+    Intent own{static_cast<std::int64_t>(operation), 0, -1, root, value};
+    if (buffer != nullptr) {
+      FERRO_CHECK(buffer->is_contiguous() && buffer->device().is_cpu(), "{}: a buffer on {}, contiguous {}",
+                  name_of(own.operation), buffer->device().str(), buffer->is_contiguous());
+      own.elements = buffer->numel();
+      own.dtype = static_cast<std::int64_t>(buffer->scalar_type());
+    }
+    ++collectives_;
+    post(operation);
+    guarded(operation, options_.collective_timeout, [&] {
+      std::vector<Intent> intents(static_cast<std::size_t>(world_size_));
+      gloo::AllgatherOptions gather(context_);
+      gather.setInput(reinterpret_cast<char*>(&own), sizeof own);
+      gather.setOutput(reinterpret_cast<char*>(intents.data()), sizeof own * intents.size());
+      gloo::allgather(gather);
+      check_agreement(intents);
+      work(intents);
+    });
+  }
+
+  static void check_agreement(const std::vector<Intent>& intents) {
+    const Intent& first = intents.front();
+    for (std::size_t r = 1; r < intents.size(); ++r) {
+      const Intent& other = intents[r];
+      FERRO_CHECK(other.operation == first.operation, "rank {} calls {}, rank 0 calls {}", r,
+                  name_of(other.operation), name_of(first.operation));
+      FERRO_CHECK(other.root == first.root, "rank {} broadcasts from {}, rank 0 from {}", r, other.root,
+                  first.root);
+      FERRO_CHECK(other.elements == first.elements && other.dtype == first.dtype,
+                  "{}: rank {} has {} elements of {}, rank 0 {} of {}", name_of(first.operation), r,
+                  other.elements, at::toString(static_cast<at::ScalarType>(other.dtype)), first.elements,
+                  at::toString(static_cast<at::ScalarType>(first.dtype)));
+    }
+  }
+
+  /// Each rank receives its slice from all, sums in rank order, and hands the sum to all.
+  void sum(at::Tensor& buffer) {
+    const at::NoGradGuard no_grad;
+    const std::int64_t bytes = static_cast<std::int64_t>(buffer.element_size());
+    const RankSlice own = rank_slice(buffer.numel(), rank_, world_size_);
+    const auto ranks = static_cast<std::size_t>(world_size_);
+    std::vector<std::int64_t> sent;
+    std::vector<std::size_t> gathered;
+    for (int r = 0; r < world_size_; ++r) {
+      sent.push_back(rank_slice(buffer.numel(), r, world_size_).length * bytes);
+      gathered.push_back(static_cast<std::size_t>(sent.back()));
+    }
+    at::Tensor received = at::empty({world_size_, own.length}, buffer.options());
+    gloo::AlltoallvOptions exchange(context_);
+    exchange.setInput(static_cast<char*>(buffer.data_ptr()), sent);
+    exchange.setOutput(static_cast<char*>(received.data_ptr()),
+                       std::vector<std::int64_t>(ranks, own.length * bytes));
+    gloo::alltoallv(exchange);
+
+    at::Tensor total = sum_in_rank_order(received.unbind(0)).contiguous();
+    gloo::AllgathervOptions gather(context_);
+    gather.setInput(static_cast<char*>(total.data_ptr()), total.nbytes());
+    gather.setOutput(static_cast<char*>(buffer.data_ptr()), gathered);
+    gloo::allgatherv(gather);
+  }
+
+  std::string post_key(int rank) const { return options_.group + "/at/" + std::to_string(rank); }
+
+  /// Where this rank is, for those that wait for it.
+  void post(Operation operation) {
+    store_->set(post_key(rank_),
+                fmt::format("{} {}", collectives_, name_of(static_cast<std::int64_t>(operation))));
+  }
+
+  template <class Work>
+  void guarded(Operation operation, std::chrono::milliseconds timeout, Work&& work) {
+    const auto begin = std::chrono::steady_clock::now();
+    try {
+      work();
+    } catch (const std::exception& error) {
+      leave();  // Ranks that wait for this one must not wait for ever.
+      if (const auto* own = dynamic_cast<const Error*>(&error);
+          own != nullptr && own->code() == ErrorCode::kInternal)
+        throw;
+      const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
+      fail(ErrorCode::kUnavailable,
+           "rank {} of {}: collective {} ({}) failed after {:.1f} s (limit {:.1f} s): {}; Gloo: {}", rank_,
+           world_size_, collectives_, name_of(static_cast<std::int64_t>(operation)), waited.count(),
+           std::chrono::duration<double>(timeout).count(), who_is_behind(), error.what());
+    }
+  }
+
+  /// The ranks that have not come as far as this one, by what they posted last.
+  std::string who_is_behind() {
+    std::string text;
+    try {
+      for (int r = 0; r < world_size_; ++r) {
+        const auto at = store_->find(post_key(r));
+        if (at && std::stoll(*at) >= collectives_) continue;
+        text += fmt::format("{}rank {} {}", text.empty() ? "" : ", ", r,
+                            at ? "is at collective " + *at : std::string("has not started"));
+      }
+    } catch (const std::exception& error) {
+      return fmt::format("where the others are is unknown ({})", error.what());
+    }
+    return text.empty() ? "all ranks had come as far, so one has failed or a connection broke" : text;
+  }
+
+  void leave() noexcept {
+    try {
+      if (context_ != nullptr) context_->closeConnections();
+    } catch (...) {  // Nothing is left to close then.
+    }
+    context_ = nullptr;
+  }
+
+  std::shared_ptr<RankStore> store_;
+  int rank_, world_size_;
+  GlooOptions options_;
+  std::shared_ptr<gloo::rendezvous::Context> context_;
+  std::int64_t collectives_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_gloo_communicator(std::shared_ptr<RankStore> store, int rank,
+                                                     int world_size, const GlooOptions& options) {
+  FERRO_CHECK(world_size > 0 && rank >= 0 && rank < world_size, "rank {} of {}", rank, world_size);
+  if (world_size == 1) return std::move(make_thread_communicators(1).front());
+  return std::make_unique<GlooCommunicator>(std::move(store), rank, world_size, options);
+}
+
+}  // namespace ferro
