@@ -211,12 +211,12 @@ YamlNode load_yaml_with_overrides(const std::filesystem::path& path,
                                   const std::vector<std::string>& overrides) {
   std::string text;
   try {
-    text = read_file(path, kMaxFileBytes);
+    if (!path.empty()) text = read_file(path, kMaxFileBytes);
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kIo) throw;
     fail(ErrorCode::kConfig, "{}: a configuration is at most {} bytes", path.string(), kMaxFileBytes);
   }
-  YamlNode root = parse_yaml(text, path.string());
+  YamlNode root = parse_yaml(text, path.empty() ? "command line" : path.string());
   for (const std::string& override_text : overrides) apply_override(root, override_text);
   return root;
 }

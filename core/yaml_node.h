@@ -32,7 +32,8 @@ struct YamlNode {
 /// Error{kConfig} naming `source`, line and column. An override has no lines: `source` alone says where.
 YamlNode parse_yaml(const std::string& text, std::string source, bool is_override = false);
 
-/// Reads the file (at most 1 MiB) and applies `section.key=value` in order; the value is YAML, nothing after
+/// Reads the file (at most 1 MiB; an empty path: no keys) and applies `section.key=value` in order; the value
+/// is YAML, nothing after
 /// `=` is an empty text. Error{kIo}: unreadable; Error{kConfig}: everything else.
 YamlNode load_yaml_with_overrides(const std::filesystem::path& path,
                                   const std::vector<std::string>& overrides);

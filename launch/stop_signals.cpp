@@ -15,7 +15,7 @@
 
 namespace ferro {
 
-StopSignals::StopSignals() {
+StopSignals::StopSignals(const char* announcement) : announcement_(announcement) {
   sigemptyset(&signals_);
   sigaddset(&signals_, SIGINT);
   sigaddset(&signals_, SIGTERM);
@@ -46,7 +46,7 @@ void StopSignals::watch(const std::stop_token& ending) noexcept {
     signalfd_siginfo received{};
     if (read(signal_descriptor_, &received, sizeof received) != sizeof received) continue;
     if (!source_.request_stop()) _exit(128 + static_cast<int>(received.ssi_signo));
-    std::fputs("ferro: stopping at the next step and saving; a second signal ends at once\n", stderr);
+    std::fprintf(stderr, "%s\n", announcement_);
   }
 }
 

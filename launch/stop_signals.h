@@ -12,7 +12,9 @@ namespace ferro {
 /// process at once with 128 + its number, for a job that does not react.
 class StopSignals {
  public:
-  StopSignals();
+  /// `announcement`: the line that the first signal prints on standard error.
+  explicit StopSignals(
+      const char* announcement = "ferro: stopping at the next step and saving; a second signal ends at once");
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
   ~StopSignals();  ///< Unblocks the signals again.
@@ -22,6 +24,7 @@ class StopSignals {
  private:
   void watch(const std::stop_token& ending) noexcept;
 
+  const char* const announcement_;
   std::stop_source source_;
   sigset_t signals_{}, before_{};
   int signal_descriptor_ = -1, wake_descriptor_ = -1;

@@ -13,6 +13,7 @@ namespace ferro {
 struct ScoreRequest {
   std::string question, solution;
   std::vector<std::string> completions;  ///< [G]
+  std::string key{};                     ///< Names the group in logs; judges nothing.
 };
 
 /// [function][G]
@@ -20,7 +21,7 @@ struct GroupVerdicts {
   std::vector<std::vector<Verdict>> verdicts;
 };
 
-/// Judges groups: in this process, or (later) by a reward service. Thread-safe.
+/// Judges groups: in this process (below), or by a reward service (reward_client.h). Thread-safe.
 class Scorer {
  public:
   virtual ~Scorer() = default;
