@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -69,6 +70,11 @@ inline bool golden_has(const std::filesystem::path& golden, const std::string& p
       return;                                                                        \
     }                                                                                \
   } while (false)
+
+/// The larger of two differences. A NaN is larger than any number and stays: no tolerance lets it pass.
+inline double worse_of(double a, double b) {
+  return std::isnan(a) || a > b ? a : b;
+}
 
 // One line per golden comparison. tests/run.sh collects them by their form.
 

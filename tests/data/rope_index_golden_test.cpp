@@ -97,7 +97,7 @@ TEST_CASE("position ids equal get_rope_index of both generations of transformers
                         .video_token_id = special["video"],
                         .vision_start_token_id = special["vision_start"],
                         .vision_end_token_id = special["vision_end"]};
-    tokens.spatial_merge_size = config["vision_config"]["spatial_merge_size"];
+    tokens.spatial_merge_size = config["vision_config"].value("spatial_merge_size", 2);
     tokens.tokens_per_second = item["tokens_per_second"];
     compare(item, tokens, PositionRule::kTransformers5, item["position_ids"], item["rope_deltas"]);
     compare(item, tokens, PositionRule::kHub, item["legacy_position_ids"], item["legacy_rope_deltas"]);

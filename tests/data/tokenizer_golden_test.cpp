@@ -158,11 +158,13 @@ TEST_CASE("conversations render and tokenise as the reference processor does") {
   const Tokenizer& tokenizer = qwen(*folder);
   const json manifest = testing::read_json(*golden / "manifest.json")["chat"];
   const json rows = testing::read_json(*golden / manifest["file"].get<std::string>());
-  REQUIRE(rows.size() == manifest["cases"].size());
+  std::size_t compared = 0;
   const int merge = testing::read_json(*folder / "preprocessor_config.json")["merge_size"];
   for (const json& row : rows) {
     const std::string name = row["name"];
     INFO(name);
+    if (!manifest["cases"].contains(name)) continue;
+    ++compared;
     const ChatOptions options{.add_vision_id = row["template_kwargs"].value("add_vision_id", false)};
     const std::string rendered =
         render_chat(messages_of(row["messages"]), row["add_generation_prompt"].get<bool>(), options);
@@ -178,6 +180,7 @@ TEST_CASE("conversations render and tokenise as the reference processor does") {
     CHECK(same_ids);
     testing::report_equality("chat " + name + " ids", ids.size(), same_ids ? 0 : ids.size());
   }
+  CHECK(compared == manifest["cases"].size());
 }
 
 }  // namespace

@@ -82,28 +82,34 @@ void add_logprobs(const GoldenCase& golden, Results& results) {
 /// Positions and deltas are stored padded: each row's own places are compared.
 void compare_positions(const std::string& what, const GoldenCase& golden, const at::Tensor& stored) {
   std::int64_t wrong = 0;
+  std::size_t places = 0;
   for (std::size_t row = 0; row < golden.rows.size(); ++row) {
     const testing::GoldenRow& own = golden.rows[row];
+    places += 3 * own.places.size();
     for (std::size_t axis = 0; axis < 3; ++axis)
       for (std::size_t i = 0; i < own.places.size(); ++i)
         wrong += stored[static_cast<std::int64_t>(axis)][static_cast<std::int64_t>(row)][own.places[i]]
                      .item<std::int64_t>() != own.prompt.positions.ids[axis * own.places.size() + i];
   }
-  testing::report_difference(what + " (places that differ)", static_cast<double>(wrong), 0.0);
+  testing::report_equality(what, places, static_cast<std::size_t>(wrong));
   CHECK(wrong == 0);
 }
 
 /// The old rule subtracts the padded length, the new one the row's own.
 void compare_deltas(const std::string& what, const GoldenCase& golden, const at::Tensor& stored,
                     std::int64_t padded_length, PositionRule rule) {
+  std::size_t different = 0;
   for (std::size_t row = 0; row < golden.rows.size(); ++row) {
     const MropePositions& positions = golden.rows[row].prompt.positions;
     const std::int64_t length = rule == PositionRule::kHub
                                     ? padded_length
                                     : static_cast<std::int64_t>(golden.rows[row].prompt.ids.size());
     INFO(what << " row " << row);
-    CHECK(positions.next - length == stored[static_cast<std::int64_t>(row)][0].item<std::int64_t>());
+    const std::int64_t expected = stored[static_cast<std::int64_t>(row)][0].item<std::int64_t>();
+    CHECK(positions.next - length == expected);
+    different += positions.next - length == expected ? 0 : 1;
   }
+  testing::report_equality(what, golden.rows.size(), different);
 }
 
 void compare_case(const GoldenSet& set, const std::string& name, const json& entry, const Model& model,
@@ -165,14 +171,19 @@ TEST_CASE("a row's hidden states do not depend on the rows packed with it") {
     const GoldenCase packed = testing::load_case(set, entry, model.config, PositionRule::kTransformers5);
     const at::Tensor together = text_forward(model.weights, packed.batch, model.config);
     std::int64_t begin = 0;
+    std::size_t different = 0;
     for (const testing::GoldenRow& row : packed.rows) {
       BatchPacker packer;
       packer.add_prompt(row.prompt);
       const at::Tensor alone = text_forward(model.weights, packer.finish(), model.config);
       INFO(name);
-      CHECK(alone.equal(together.narrow(0, begin, alone.size(0))));
+      const at::Tensor own = together.narrow(0, begin, alone.size(0));
+      CHECK(alone.equal(own));
+      different += static_cast<std::size_t>(alone.ne(own).sum().item<std::int64_t>());
       begin += alone.size(0);
     }
+    testing::report_equality("forward " + name + ", hidden values of each row alone and packed",
+                             static_cast<std::size_t>(together.numel()), different);
   }
 }
 
@@ -218,17 +229,21 @@ TEST_CASE("window order and sequence borders equal transformers' for every grid 
   const json cases = set.json(entry.at("file").get<std::string>());
   REQUIRE(cases.size() == entry.at("cases").get<std::size_t>());
   VisionConfig config = set.model(false).config.vision;
+  std::size_t different = 0;
   for (const json& item : cases) {
     INFO(item.at("grid_thw").dump() << " window " << item.at("window_size").dump());
     config.window_size = item.at("window_size").get<std::int64_t>();
     std::vector<GridThw> grids;
     for (const json& grid : item.at("grid_thw")) grids.push_back({grid[0], grid[1], grid[2]});
     const VisionLayout layout = vision_layout(grids, config, at::kCPU);
-    CHECK(layout.window_index == item.at("window_index").get<std::vector<std::int64_t>>());
-    CHECK(layout.cu_window_seqlens == item.at("cu_window_seqlens").get<std::vector<std::int32_t>>());
-    CHECK(layout.cu_seqlens == item.at("cu_seqlens").get<std::vector<std::int32_t>>());
+    const bool same =
+        layout.window_index == item.at("window_index").get<std::vector<std::int64_t>>() &&
+        layout.cu_window_seqlens == item.at("cu_window_seqlens").get<std::vector<std::int32_t>>() &&
+        layout.cu_seqlens == item.at("cu_seqlens").get<std::vector<std::int32_t>>();
+    CHECK(same);
+    different += same ? 0 : 1;
   }
-  std::cout << "golden window_index: " << cases.size() << " cases, exact\n";
+  testing::report_equality("forward window_index, grids and window sizes", cases.size(), different);
 }
 
 }  // namespace

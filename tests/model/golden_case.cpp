@@ -14,8 +14,8 @@ at::Tensor input(const GoldenSet& set, const json& entry, const char* name) {
 
 /// Stored values per patch: a still image has one frame, repeated along time.
 at::Tensor pixels_of(const GoldenSet& set, const json& entry, const ModelConfig& config) {
-  const at::Tensor video = input(set, entry, "pixel_values_videos");
-  if (video.defined()) return video;
+  for (const char* whole : {"pixel_values_videos", "pixel_values"})
+    if (const at::Tensor pixels = input(set, entry, whole); pixels.defined()) return pixels;
   const at::Tensor frame = input(set, entry, "pixel_values_one_frame");
   if (!frame.defined()) return frame;
   std::vector<at::Tensor> frames(static_cast<std::size_t>(config.vision.temporal_patch_size), frame);
@@ -64,6 +64,7 @@ void take_media(Prompt& prompt, const std::vector<std::shared_ptr<const ImageInp
   }
 }
 
+/// NaN where one is among them.
 double largest(const at::Tensor& values) {
   return values.numel() == 0 ? 0.0 : values.abs().max().item<double>();
 }

@@ -151,6 +151,33 @@ int differing_tokens(std::vector<std::int32_t> answer, const json& expected, con
   return differing;
 }
 
+std::size_t count_of(const json& rows) {
+  std::size_t count = 0;
+  for (const json& row : rows) count += row.size();
+  return count;
+}
+
+/// generate()'s settings of a case. One that this sampler has not is not passed over.
+SamplingParams sampling_of(const json& settings) {
+  SamplingParams params;
+  for (const auto& [key, value] : settings.items()) {
+    if (key == "temperature") {
+      params.temperature = value;
+    } else if (key == "top_k") {
+      params.top_k = value;
+    } else if (key == "top_p") {
+      params.top_p = value;
+    } else if (key == "min_p") {
+      params.min_p = value;
+    } else if (key == "repetition_penalty") {
+      params.repetition_penalty = value;
+    } else {
+      FAIL_CHECK(key << " is no setting of this sampler");
+    }
+  }
+  return params;
+}
+
 }  // namespace
 
 TEST_CASE("greedy answers are generate()'s, token by token, from every checkpoint") {
@@ -176,8 +203,8 @@ TEST_CASE("greedy answers are generate()'s, token by token, from every checkpoin
       int differing = 0;
       for (std::size_t row = 0; row < tokens.size(); ++row)
         differing += differing_tokens(answers.at(static_cast<std::int64_t>(row)), tokens[row], entry);
-      testing::report_difference("greedy tokens of " + name + ", " + checkpoint.at("path").get<std::string>(),
-                                 differing, 0);
+      testing::report_equality("greedy tokens of " + name + ", " + checkpoint.at("path").get<std::string>(),
+                               count_of(tokens), static_cast<std::size_t>(differing));
     }
   }
 }
@@ -202,8 +229,12 @@ TEST_CASE("all greedy cases at once give what each gives alone") {
   id = 0;
   for (const auto& [name, entry] : greedy.at("cases").items()) {
     INFO(name);
-    for (const json& tokens : expected.at(name).at("new_tokens"))
-      CHECK(differing_tokens(answers.at(id++), tokens, entry) == 0);
+    int differing = 0;
+    const json& rows = expected.at(name).at("new_tokens");
+    for (const json& tokens : rows) differing += differing_tokens(answers.at(id++), tokens, entry);
+    CHECK(differing == 0);
+    testing::report_equality("greedy tokens of " + name + ", all cases in one batch", count_of(rows),
+                             static_cast<std::size_t>(differing));
   }
 }
 
@@ -230,14 +261,17 @@ TEST_CASE("the logits of each decoding step through the cache are generate()'s")
     REQUIRE(row.numel() == static_cast<std::int64_t>(logits.size()));
     const float* values = row.const_data_ptr<float>();
     for (std::size_t i = 0; i < logits.size(); ++i)
-      worst = std::max(worst, std::abs(static_cast<double>(logits[i]) - static_cast<double>(values[i])));
+      worst =
+          testing::worse_of(worst, std::abs(static_cast<double>(logits[i]) - static_cast<double>(values[i])));
   });
   engine.submit(greedy_request(entry, prompts.at(0), 0));
   const auto answers = answers_of(engine);
   CHECK(step == expected.size(0));
   CHECK(worst <= tolerance);
   const std::vector<std::int64_t> tokens = integers_of(tensor_of(*golden, steps.at("new_tokens")));
-  CHECK(std::equal(tokens.begin(), tokens.end(), answers.at(0).begin(), answers.at(0).end()));
+  const bool same = std::equal(tokens.begin(), tokens.end(), answers.at(0).begin(), answers.at(0).end());
+  CHECK(same);
+  testing::report_equality("tokens of the steps through the cache", tokens.size(), same ? 0 : tokens.size());
   testing::report_difference("step logits through the cache", worst, tolerance);
 }
 
@@ -252,13 +286,7 @@ TEST_CASE("probabilities after the processors are generate()'s") {
              vocabulary = static_cast<std::size_t>(logits.size(1));
   const std::size_t prompt_length = prompt_ids.size() / rows;
   for (const auto& [name, entry] : sampling.at("cases").items()) {
-    const json& settings = entry.at("settings");
-    SamplingParams params;
-    params.temperature = settings.value("temperature", 1.0);
-    params.top_k = settings.value("top_k", std::int64_t{0});
-    params.top_p = settings.value("top_p", 1.0);
-    params.min_p = settings.value("min_p", 0.0);
-    params.repetition_penalty = settings.value("repetition_penalty", 1.0);
+    const SamplingParams params = sampling_of(entry.at("settings"));
     const at::Tensor expected = tensor_of(*golden, entry.at("probs")).contiguous();
     const double tolerance =
         generation.at("tolerances").at(entry.at("probs").at("tolerance").get<std::string>()).at("abs");
@@ -272,7 +300,8 @@ TEST_CASE("probabilities after the processors are generate()'s") {
       const float* theirs = expected.const_data_ptr<float>() + row * vocabulary;
       for (std::size_t i = 0; i < vocabulary; ++i) {
         if (std::max(ours[i], theirs[i]) > 1e-20F) CHECK((ours[i] == 0) == (theirs[i] == 0));
-        worst = std::max(worst, std::abs(static_cast<double>(ours[i]) - static_cast<double>(theirs[i])));
+        worst =
+            testing::worse_of(worst, std::abs(static_cast<double>(ours[i]) - static_cast<double>(theirs[i])));
       }
     }
     CHECK(worst <= tolerance);

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <catch2/catch.hpp>
 
-#include "tests/golden.h"
+#include "tests/trainer/golden_tensors.h"
 #include "trainer/advantages.h"
 #include "trainer/rollout_correction.h"
 #include "trainer/rollout_metrics.h"
@@ -12,10 +12,7 @@ namespace ferro {
 namespace {
 
 using nlohmann::json;
-
-double bound(const json& tolerance, double stored) {
-  return tolerance.value("abs", 0.0) + tolerance.value("rel", 0.0) * std::abs(stored);
-}
+using testing::Closest;
 
 // The first `length` log-probs of a padded row; null is NaN.
 template <class Real>
@@ -93,18 +90,23 @@ struct Case {
 void check_masks(const Case& c) {
   const json& masks = c.stored.at("expected").at("completion_mask");
   std::int64_t tokens = 0;
+  std::size_t different = 0;
   for (std::size_t i = 0; i < c.answers.size(); ++i) {
     std::vector<int> mask(masks.at(i).size(), 0);
     std::fill_n(mask.begin(), c.lengths[i], c.trained[i]);
-    CHECK(mask == masks.at(i).get<std::vector<int>>());
+    const bool same = mask == masks.at(i).get<std::vector<int>>();
+    CHECK(same);
+    different += same ? 0 : 1;
     tokens += c.trained[i] != 0 ? c.lengths[i] : 0;
   }
   if (c.stored.at("expected").contains("num_items_in_batch"))
     CHECK(tokens == c.stored.at("expected").at("num_items_in_batch"));
+  testing::report_equality("completion masks " + c.stored.at("name").get<std::string>(), c.answers.size(),
+                           different);
 }
 
 // Returns the metrics of it.
-std::map<std::string, double> check_correction(const Case& c, const json& tolerance) {
+std::map<std::string, double> check_correction(const Case& c, const json& tolerance, Closest& closest) {
   std::vector<double> old_logps, sampled;
   for (std::size_t i = 0; i < c.answers.size(); ++i) {
     for (const double value : logps_of<double>(c.stored.at("old_logps").at(i), c.answers[i].size()))
@@ -118,8 +120,8 @@ std::map<std::string, double> check_correction(const Case& c, const json& tolera
     const std::size_t begin = static_cast<std::size_t>(c.offsets[i]);
     for (std::size_t t = 0; t < (got.sequence.empty() ? c.answers[i].size() : 1); ++t) {
       const double expected = stored.at(i).at(t);
-      CHECK(std::abs((got.sequence.empty() ? got.token[begin + t] : got.sequence[i]) - expected) <=
-            bound(tolerance, expected));
+      CHECK(closest.add("importance_sampling_ratio",
+                        got.sequence.empty() ? got.token[begin + t] : got.sequence[i], expected, tolerance));
     }
   }
   return metrics_of(got.sums);
@@ -134,15 +136,16 @@ TEST_CASE("advantages, masks, corrections and rollout metrics agree with TRL") {
   const json file = testing::read_json(*golden / section.at("file").get<std::string>());
   const json& tolerances = section.at("tolerances");
   const std::vector<std::int32_t> stop_ids{section.at("eos_token_id"), section.at("pad_token_id")};
-  std::size_t checked = 0, compared = 0;
+  std::size_t checked = 0;
   for (const json& one : file.at("cases")) {
     INFO(one.at("name").get<std::string>());
     const Case c(one, stop_ids);
     const json& expected = one.at("expected");
     check_masks(c);
     std::map<std::string, double> metrics;
+    Closest closest;
     if (one.contains("sampling_logps"))
-      metrics = check_correction(c, tolerances.at("importance_sampling_ratio"));
+      metrics = check_correction(c, tolerances.at("importance_sampling_ratio"), closest);
     std::vector<double> penalties;
     if (c.beta() != 0) {
       std::tie(penalties, metrics["kl"]) = c.divergences();
@@ -153,7 +156,7 @@ TEST_CASE("advantages, masks, corrections and rollout metrics agree with TRL") {
     REQUIRE(wanted.size() == result.advantages.size());
     double worst = 0;
     for (std::size_t i = 0; i < wanted.size(); ++i)
-      worst = std::max(worst, std::abs(wanted[i] - result.advantages[i]));
+      worst = testing::worse_of(worst, std::abs(wanted[i] - result.advantages[i]));
     CHECK(worst <= tolerances.at("advantages").at("abs").get<double>());
     testing::report_difference("advantages " + one.at("name").get<std::string>(), worst,
                                tolerances.at("advantages").at("abs"));
@@ -169,13 +172,12 @@ TEST_CASE("advantages, masks, corrections and rollout metrics agree with TRL") {
         CHECK(std::isnan(metrics.at(name)));
       } else {
         const double value = stored;
-        CHECK(std::abs(metrics.at(name) - value) <= bound(tolerances.at("metrics"), value));
+        CHECK(closest.add(name, metrics.at(name), value, tolerances.at("metrics")));
       }
-      ++compared;
     }
+    closest.report("rollout metrics " + one.at("name").get<std::string>());
     ++checked;
   }
-  std::cout << "golden advantages: " << checked << " cases, " << compared << " metrics compared\n";
   CHECK(checked == section.at("cases").size());
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -22,11 +23,39 @@ inline at::Tensor manifest_tensor(const std::filesystem::path& golden, const nlo
   return tensor;
 }
 
+/// What the manifest's rule `abs_rel` allows: abs + rel * |stored|.
+inline double allowed_by(const nlohmann::json& tolerance, double stored) {
+  return tolerance.value("abs", 0.0) + tolerance.value("rel", 0.0) * std::abs(stored);
+}
+
 /// |got - stored| <= abs + rel * |stored|: what is left of the bound (>= 0 inside), by the manifest's rule
 /// `abs_rel`.
 inline double slack(const nlohmann::json& tolerance, double got, double stored) {
-  return tolerance.value("abs", 0.0) + tolerance.value("rel", 0.0) * std::abs(stored) -
-         std::abs(got - stored);
+  return allowed_by(tolerance, stored) - std::abs(got - stored);
 }
+
+/// Of all that one case compares, what comes closest to its tolerance; a NaN above all.
+struct Closest {
+  std::string what;
+  double difference = 0, allowed = 0;
+
+  /// Whether it is within.
+  bool add(const std::string& quantity, double found, double tolerance) {
+    const bool farther =
+        std::isnan(difference) || (!what.empty() && found * allowed <= difference * tolerance);
+    if (!farther) {
+      what = quantity;
+      difference = found;
+      allowed = tolerance;
+    }
+    return found <= tolerance;
+  }
+  bool add(const std::string& quantity, double got, double stored, const nlohmann::json& tolerance) {
+    return add(quantity, std::abs(got - stored), allowed_by(tolerance, stored));
+  }
+  void report(const std::string& comparison) const {
+    report_difference(comparison + (what.empty() ? "" : ": " + what), difference, allowed);
+  }
+};
 
 }  // namespace ferro::testing

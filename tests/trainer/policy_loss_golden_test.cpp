@@ -13,6 +13,8 @@ namespace ferro {
 namespace {
 
 using nlohmann::json;
+using testing::allowed_by;
+using testing::Closest;
 using testing::LossBatch;
 
 // A setting of TRL that this table of losses has no column for must have its default value.
@@ -98,30 +100,14 @@ double metric_of(const Case& c, const PolicyLossResult<Real>& result, const std:
   return testing::metric_value(result.sums, name);
 }
 
-/// Of all that one case compares, what comes closest to its tolerance.
-struct Closest {
-  std::string what;
-  double difference = 0, allowed = 0;
-  void add(const std::string& quantity, double found, double tolerance) {
-    if (!what.empty() && found * allowed <= difference * tolerance) return;
-    what = quantity;
-    difference = found;
-    allowed = tolerance;
-  }
-};
-
-double allowed_by(const json& tolerance, double stored) {
-  return tolerance.value("abs", 0.0) + tolerance.value("rel", 0.0) * std::abs(stored);
-}
-
 template <class Real>
 void check_gradient(const at::Tensor& stored, const std::vector<Real>& got, double of_max, Closest& closest) {
   const std::vector<double> gradient = testing::values_of<double>(stored);
   REQUIRE(gradient.size() == got.size());
   double largest = 0, difference = 0;
   for (std::size_t i = 0; i < gradient.size(); ++i) {
-    largest = std::max(largest, std::abs(gradient[i]));
-    difference = std::max(difference, std::abs(gradient[i] - static_cast<double>(got[i])));
+    largest = testing::worse_of(largest, std::abs(gradient[i]));
+    difference = testing::worse_of(difference, std::abs(gradient[i] - static_cast<double>(got[i])));
   }
   CHECK(difference <= of_max * largest);
   closest.add("gradient", difference, of_max * largest);
