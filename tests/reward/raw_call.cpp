@@ -24,14 +24,25 @@ bool next(grpc::CompletionQueue& queue) {
   return queue.Next(&tag, &ok) && ok;
 }
 
-}  // namespace
-
-std::shared_ptr<grpc::Channel> raw_channel(const std::string& address) {
+std::shared_ptr<grpc::Channel> channel_with(const std::string& address,
+                                            const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(address, credentials, arguments);
+}
+
+}  // namespace
+
+std::shared_ptr<grpc::Channel> raw_channel(const std::string& address) {
+  return channel_with(address, grpc::InsecureChannelCredentials());
+}
+
+std::shared_ptr<grpc::Channel> raw_tls_channel(const std::string& address, const std::string& authority) {
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = authority;
+  return channel_with(address, grpc::SslCredentials(options));
 }
 
 RawAnswer raw_call(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,

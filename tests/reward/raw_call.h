@@ -26,6 +26,9 @@ struct RawCallOptions {
 /// A plain connection of its own.
 std::shared_ptr<grpc::Channel> raw_channel(const std::string& address);
 
+/// The same over TLS, without a certificate of the client's own. `authority`: PEM.
+std::shared_ptr<grpc::Channel> raw_tls_channel(const std::string& address, const std::string& authority);
+
 /// Any method, with any bytes as its message; knows no protobuf. Methods of the reward service:
 /// "/ferro.v1.Reward/ScoreGroup".
 RawAnswer raw_call(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
