@@ -67,7 +67,7 @@ void add_question_options(CLI::App& command, QuestionOptions& options) {
       "--raw", options.raw,
       "The prompt is all that the model reads, one placeholder for each image: no chat template.");
   command.add_flag("--logprobs", options.logprobs,
-                   "Print one line per token: index, id, log-prob as hex float, bytes.");
+                   "Print one line per token: index, id, log-prob as hex float, text, bytes in hex.");
 }
 
 void require_text(const char* option, const std::string& text) {
@@ -188,7 +188,7 @@ void add_generate(CLI::App& app, Action& action) {
       ->check(number_in(0, 1))
       ->capture_default_str();
   command->add_option("-n,--max-new-tokens", request.max_new_tokens, "Longest answer.")
-      ->check(CLI::Range(std::int64_t{1}, kMaxCount))
+      ->check(CLI::Range(std::int64_t{1}, kMaxAnswerTokens))
       ->capture_default_str();
   command->add_option("--seed", request.seed, "Key of the sampling.")
       ->check(not_negative)
@@ -196,8 +196,10 @@ void add_generate(CLI::App& app, Action& action) {
   command->add_option("-g,--num-generations", request.num_generations, "Answers to the same question.")
       ->check(CLI::Range(1, 512))
       ->capture_default_str();
-  command->add_flag("--ids", options->ids,
-                    "Print each answer's token ids on a line, as `ferro score --ids` takes them.");
+  command
+      ->add_flag("--ids", options->ids,
+                 "Print each answer's token ids on a line, as `ferro score --ids` takes them.")
+      ->excludes(command->get_option("--logprobs"));
   command->callback([&action, options] { action = [options] { return generate(*options); }; });
 }
 

@@ -19,14 +19,17 @@
 #include "trainer/memory_plan.h"
 #include "trainer/train.h"
 
-// What the program `ferro` asks of its two shared libraries. libferro_runtime.so links LibTorch and
-// libferro_pictures.so links OpenCV: loading either costs more than `ferro --help` may take, and in one
-// translation unit their headers do not get along. Plain data goes in, plain data comes out.
+// What the program `ferro` asks of its shared libraries. libferro_runtime.so links LibTorch,
+// libferro_pictures.so OpenCV and libferro_services.so gRPC: loading one costs more than `ferro --help` may
+// take, and in one translation unit their headers do not get along. Plain data goes in, plain data comes out.
 
 namespace ferro {
 
 using ImageLoaderFactory = std::function<std::unique_ptr<ImageLoader>(
     const ImageProcessorConfig&, const AugmentConfig&, std::size_t cache_entries)>;
+
+/// No answer may be longer: the cache that holds it is allocated before the first token.
+constexpr std::int64_t kMaxAnswerTokens = std::int64_t{1} << 20;
 
 /// How a model is asked: its folder, and how a row becomes a prompt (of `data`, what concerns single rows).
 struct Asking {
@@ -149,6 +152,15 @@ struct RuntimeTable {
   std::string (*merge_adapter)(const MergeRequest&);  ///< Returns the merged weights' SHA-256.
 };
 
+/// Entry points of libferro_services.so, which links gRPC. All throw Error.
+struct ServiceTable {
+  const char* version;
+  /// make_reward_client, with a log on standard error.
+  std::unique_ptr<Scorer> (*make_remote_scorer)(const RewardClientConfig&,
+                                                const std::vector<std::string>& functions, std::stop_token,
+                                                Clock&);
+};
+
 /// Entry points of libferro_pictures.so. All throw Error.
 struct PictureTable {
   const char* version;
@@ -162,4 +174,5 @@ struct PictureTable {
 extern "C" {
 const ferro::RuntimeTable* ferro_runtime_table();
 const ferro::PictureTable* ferro_picture_table();
+const ferro::ServiceTable* ferro_service_table();
 }

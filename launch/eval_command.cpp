@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -55,8 +56,19 @@ void write_json_report(const EvalOptions& options, const Dataset& dataset, const
   write_file_atomically(options.json, json.dump(2) + "\n");
 }
 
+/// Before the evaluation takes its time: a file can be written there.
+void make_room_for(const char* option, const std::string& name) {
+  if (name.empty()) return;
+  const std::filesystem::path path = name;
+  if (std::filesystem::is_directory(path))
+    fail(ErrorCode::kUsage, "{} {} is a folder: name a file", option, name);
+  if (path.has_parent_path()) create_folders(path.parent_path());
+}
+
 int evaluate(const EvalOptions& given) {
   const EvalOptions options = resolved(given);
+  make_room_for("--out", options.out);
+  make_room_for("--json", options.json);
   const Dataset dataset = read_dataset(
       options.data, detect_row_kind(options.data),
       {.image_root = options.image_root, .max_rows = static_cast<std::size_t>(options.max_rows)});
@@ -102,7 +114,7 @@ void add_eval_command(CLI::App& app, Action& action) {
   command
       ->add_option("-n,--max-new-tokens", options->max_new_tokens,
                    "Longest answer; else the configuration's, else 256.")
-      ->check(CLI::Range(std::int64_t{1}, kMaxCount));
+      ->check(CLI::Range(std::int64_t{1}, kMaxAnswerTokens));
   command->add_option("--batch-rows", options->batch_rows, "Rows answered together.")
       ->check(CLI::Range(std::int64_t{1}, kMaxCount))
       ->capture_default_str();

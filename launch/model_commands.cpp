@@ -96,6 +96,7 @@ void add_weight_options(CLI::App& command, InitOptions& options) {
 void add_preset_options(CLI::App& command, InitOptions& options, CLI::Option* like) {
   ModelInitRequest& request = options.request;
   command.add_option("--preset", request.preset, "Architecture: tiny (a few million parameters).")
+      ->check(CLI::IsMember({"tiny"}))
       ->capture_default_str()
       ->excludes(like);
   command

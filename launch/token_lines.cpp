@@ -11,9 +11,11 @@ namespace ferro {
 std::string token_line(std::size_t index, const AnswerToken& token) {
   std::array<char, 64> number{};
   std::snprintf(number.data(), number.size(), "%a", static_cast<double>(token.logprob));
-  const std::string bytes =
+  const std::string text =
       nlohmann::json(token.bytes).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-  return fmt::format("{}\t{}\t{}\t{}\n", index, token.id, number.data(), bytes);
+  std::string hex;
+  for (const char byte : token.bytes) hex += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return fmt::format("{}\t{}\t{}\t{}\t{}\n", index, token.id, number.data(), text, hex);
 }
 
 std::string token_lines(std::size_t number, const Answer& answer) {

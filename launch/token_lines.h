@@ -7,8 +7,9 @@
 
 namespace ferro {
 
-/// "<index>\t<id>\t<log-prob as C99 hex float>\t<bytes as a JSON string>": exact, and the same from generate
-/// and score, so that `diff` compares the engine's log-probs with the trainer's.
+/// "<index>\t<id>\t<log-prob as C99 hex float>\t<text as a JSON string>\t<bytes in hex>": exact, and the same
+/// from generate and score, so that `diff` compares the engine's log-probs with the trainer's. A token may
+/// hold a part of a character: the text then has U+FFFD, the bytes are those of the token.
 std::string token_line(std::size_t index, const AnswerToken& token);
 
 /// All lines of an answer under a line "# answer <number>".

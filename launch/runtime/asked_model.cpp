@@ -1,11 +1,15 @@
 #include "launch/runtime/asked_model.h"
 
+#include <unistd.h>
+
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "core/error.h"
 #include "data/video_frames.h"
+#include "model/inspect.h"
 #include "model/lora.h"
 
 namespace ferro {
@@ -68,6 +72,20 @@ std::shared_ptr<const Prompt> AskedModel::prompt(const Question& question) const
     if (question.images.empty() && question.video_frames.empty()) throw;
     throw Error(error.code(), names_of(question) + ": " + error.what());
   }
+}
+
+void AskedModel::check_cache(std::int64_t tokens, const char* what_to_lower) const {
+  constexpr double kGigabyte = 1e9;
+  const double memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
+                        static_cast<double>(::sysconf(_SC_PAGESIZE)),
+               needed = static_cast<double>(tokens) * sizeof(float) *
+                        static_cast<double>(forward_work(model_.config).cache_values);
+  if (tokens <= std::numeric_limits<std::int32_t>::max() && needed <= memory) return;
+  fail(ErrorCode::kUsage,
+       "prompts and answers of up to {} tokens need {:.1f} GB for keys and values; this machine has {:.1f} "
+       "GB: "
+       "lower {}",
+       tokens, needed / kGigabyte, memory / kGigabyte, what_to_lower);
 }
 
 SamplingParams AskedModel::sampling_rules() const {

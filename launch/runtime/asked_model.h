@@ -26,6 +26,9 @@ class AskedModel {
   /// Error{kData} naming the pictures: one is unreadable, or the prompt is too long with them.
   std::shared_ptr<const Prompt> prompt(const Question& question) const;
 
+  /// Error{kUsage}: the cache of keys and values of `tokens` is more than this machine's memory.
+  void check_cache(std::int64_t tokens, const char* what_to_lower) const;
+
   /// What training samples with: the answer ends at the model's stop ids, image and video placeholders are
   /// banned.
   SamplingParams sampling_rules() const;

@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "launch/runtime/asked_model.h"
@@ -8,10 +10,12 @@ namespace ferro {
 
 EvalOutcome evaluate_model(const EvalRequest& request) {
   const AskedModel asked(request.asking);
-  EvaluationResult result = evaluate(asked.model(), asked.tokenizer(), asked.prompts(), request.rows,
-                                     {.max_new_tokens = request.max_new_tokens,
-                                      .batch_rows = request.batch_rows,
-                                      .dataset = request.dataset});
+  const std::int64_t batch_rows =
+      std::clamp<std::int64_t>(static_cast<std::int64_t>(request.rows.size()), 1, request.batch_rows);
+  asked.check_cache(batch_rows * request.max_new_tokens, "--max-new-tokens or --batch-rows");
+  EvaluationResult result = evaluate(
+      asked.model(), asked.tokenizer(), asked.prompts(), request.rows,
+      {.max_new_tokens = request.max_new_tokens, .batch_rows = batch_rows, .dataset = request.dataset});
   EvalOutcome outcome{
       std::move(result.report), {}, result.set_aside, result.mean_completion_length, result.format_rate};
   for (EvaluatedRow& row : result.rows)

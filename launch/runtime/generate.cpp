@@ -42,6 +42,7 @@ std::vector<Answer> generate_answers(const GenerateRequest& request) {
                                 .sampling = sampling_of(request, asked)};
   const auto rows = static_cast<std::int64_t>(question.prompt->ids.size()) +
                     request.num_generations * request.max_new_tokens;
+  asked.check_cache(rows + 1024, "--max-new-tokens or --num-generations");
   RolloutEngine engine(asked.model(), asked.tokenizer(),
                        {.seed = request.seed, .kv_cache_tokens = rows + 1024});
   StreamDecoder decoder(asked.tokenizer(), true);

@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <iterator>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -132,6 +135,7 @@ TEST_CASE("options that do not go together are refused before anything is writte
   const std::string like = (bench.base / "config.json").string(), out = (bench.folder / "out").string();
   expect_exit(64, {"model", "init", "--out", out}, {"--tokenizer-text", "--like"});
   expect_exit(64, {"model", "init", "--like", like, "--preset", "tiny", "--out", out}, {"--preset"});
+  expect_exit(64, {"model", "init", "--preset", "huge", "--out", out}, {"--preset", "huge", "tiny"});
   expect_exit(64, {"model", "init", "--like", like, "--out", out, "--dtype", "int8"}, {"--dtype"});
   expect_exit(64, {"model", "init", "--like", like, "--out", out, "--max-shard-size", "5 apples"},
               {"5 apples"});
@@ -241,8 +245,56 @@ TEST_CASE("what cannot be asked or scored is refused by its name") {
       expect_exit(64, bench.ask("generate", {"--prompt", "x", option, value}), {option});
   expect_exit(64, bench.ask("score", {"--prompt", "x", "--ids", "1", "-t", "nan"}), {"nan"});
   expect_exit(64, bench.ask("generate", {}), {"--prompt"});
+  expect_exit(64, bench.ask("generate", {"--prompt", "x", "--ids", "--logprobs"}), {"--ids", "--logprobs"});
   expect_exit(74, bench.ask("generate", {"--prompt", "x", "--image", "nowhere.png"}), {"nowhere.png"});
   expect_exit(74, bench.ask("generate", {"--prompt", "x", "--video", "nowhere.png"}), {"nowhere.png"});
+}
+
+TEST_CASE("answers that no memory holds are refused with what to lower") {
+  const ModelBench bench;
+  for (const char* command : {"generate", "eval"})
+    expect_exit(64, bench.ask(command, {"-n", "1000000000"}), {"--max-new-tokens", "1048576"});
+  // 2^20 tokens of each of 512 answers: 2 layers of 2 key and value heads of 32 numbers are 1 kB a token.
+  expect_exit(64, bench.ask("generate", {"--prompt", "x", "-n", "1048576", "-g", "512"}),
+              {"GB for keys and values", "--max-new-tokens or --num-generations"});
+}
+
+TEST_CASE("an evaluation whose report has no place is refused before it begins") {
+  const ModelBench bench;
+  const std::string rows = (bench.folder / "rows.json").string(), folder = (bench.folder / "taken").string();
+  fs::create_directory(folder);
+  for (const char* option : {"--json", "--out"}) {
+    // No model is there either: were one read first, the message would name it.
+    expect_exit(64, {"eval", "--model", "/no/such", "--data", rows, option, folder},
+                {option, folder, "is a folder"});
+    expect_exit(74, {"eval", "--model", "/no/such", "--data", rows, option, rows + "/figures"}, {rows});
+  }
+  const std::string fresh = (bench.folder / "fresh" / "figures.json").string();
+  succeed(bench.ask("eval", {"--data", rows, "-n", "2", "--json", fresh}));
+  CHECK(json::parse(read_file(fresh)).at("count") == 1);
+}
+
+TEST_CASE(
+    "an answer ends where the folder's generation_config.json says, and a model made from it keeps the "
+    "file") {
+  const ModelBench bench;
+  const auto ids = [&](const fs::path& model) {
+    std::istringstream line(
+        succeed({"generate", "--model", model.string(), "--prompt", "What is it?", "-n", "6", "--ids"}).out);
+    return std::vector<int>(std::istream_iterator<int>(line), {});
+  };
+  const std::vector<int> whole = ids(bench.base);
+  REQUIRE(whole.size() == 6);
+  // The third token of the greedy answer, beside one that never comes, ends it where it comes first.
+  const auto end = std::find(whole.begin(), whole.end(), whole[2]) + 1;
+  const std::string settings = json{{"eos_token_id", {0, whole[2]}}, {"temperature", 0.1}}.dump();
+  write_file_atomically(bench.base / "generation_config.json", settings);
+  CHECK(ids(bench.base) == std::vector<int>(whole.begin(), end));
+  CHECK_THAT(succeed({"model", "inspect", bench.base.string()}).out,
+             Catch::Contains("answers end at [0, " + std::to_string(whole[2]) + "]"));
+  const fs::path like = bench.folder / "like";
+  succeed({"model", "init", "--like", (bench.base / "config.json").string(), "--out", like.string()});
+  CHECK(read_file(like / "generation_config.json") == settings);
 }
 
 }  // namespace

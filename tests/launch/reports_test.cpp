@@ -92,7 +92,9 @@ TEST_CASE("the stage report holds the accuracies, the paired gain and the times"
 }
 
 TEST_CASE("a token line holds the log-prob exactly") {
-  CHECK(token_line(4, {17, -0.15625F, "a\n"}) == "4\t17\t-0x1.4p-3\t\"a\\n\"\n");
+  CHECK(token_line(4, {17, -0.15625F, "a\n"}) == "4\t17\t-0x1.4p-3\t\"a\\n\"\t610a\n");
+  // The first two of the three bytes of a euro sign: no character, and still these bytes.
+  CHECK(token_line(0, {1, 0, "\xe2\x82"}) == "0\t1\t0x0p+0\t\"\\ufffd\"\te282\n");
   CHECK(id_line({{{3, 0, ""}, {5, 0, ""}}, "", "stop"}) == "3 5");
 }
 

@@ -5,7 +5,9 @@ Usage: transformers_round_trip.py FERRO [--keep FOLDER]
 
 Writes small models with the program FERRO (one file and shards, tied and untied, float32 and bfloat16), opens each with
 transformers' model, processor and tokenizer classes, and compares the log-probs of the same answers to the same
-questions: text, one image, two images, a video. Skipped (FERRO_SKIPPED) where Python has no torch or transformers.
+questions: text, one image, two images, a video, and pictures that are resized first. Those go through transformers'
+image processor on Pillow, which ferro equals bit by bit; the default one, on torchvision, rounds otherwise: what that
+does to pixel values and log-probs is measured and printed, not bounded. Skipped (FERRO_SKIPPED) where Python has no torch or transformers.
 
 Bound: both compute in float32 from the same weights. The log-probs of these models differ by 1.4e-6 to 2.9e-6 (measured
 with transformers 5.24 and torch 2.11); 5e-5 is allowed. Video positions by the other rule change them by 0.06.
@@ -35,6 +37,7 @@ except ImportError as missing:
 
 TOLERANCE = 5e-5
 SIDE = 48  # Pixels; the preset's processor makes 4 image tokens of it.
+ODD_SIZES = [(130, 70), (61, 150)]  # Width and height, of no whole number of image tokens.
 QUESTION = "What expression does this face show? Größe, 表情."
 
 
@@ -49,12 +52,18 @@ class Ferro:
         return run.stdout
 
 
+def pillow_image_processor(folder):
+    """transformers 5 names it so; before, the class without a suffix was the one on Pillow."""
+    kind = getattr(transformers, "Qwen2VLImageProcessorPil", None) or transformers.Qwen2VLImageProcessor
+    return kind.from_pretrained(folder)
+
+
 def draw_pictures(folder):
     numbers = random.Random(5)
     paths = []
-    for index in range(4):
-        picture = Image.new("RGB", (SIDE, SIDE))
-        picture.putdata([tuple(numbers.randrange(256) for _ in range(3)) for _ in range(SIDE * SIDE)])
+    for index, (width, height) in enumerate([(SIDE, SIDE)] * 4 + ODD_SIZES):
+        picture = Image.new("RGB", (width, height))
+        picture.putdata([tuple(numbers.randrange(256) for _ in range(3)) for _ in range(width * height)])
         paths.append(folder / f"{index}.png")
         picture.save(paths[-1])
     return paths
@@ -77,6 +86,12 @@ def write_models(ferro, folder):
         config = json.loads((like[tied] / "config.json").read_text(encoding="utf-8"))
         config["tie_word_embeddings"] = tied
         (like[tied] / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        # As a published model's: pictures keep their shape, within limits; the preset forces a square.
+        images = json.loads((like[tied] / "preprocessor_config.json").read_text(encoding="utf-8"))
+        images["min_pixels"], images["max_pixels"] = SIDE * SIDE // 4, SIDE * SIDE * 4
+        images["size"] = {"shortest_edge": images["min_pixels"], "longest_edge": images["max_pixels"]}
+        images.pop("ferro_forced_size")
+        (like[tied] / "preprocessor_config.json").write_text(json.dumps(images), encoding="utf-8")
     for tied in (True, False):
         for dtype in ("float32", "bfloat16"):
             for shards in (False, True):
@@ -89,15 +104,18 @@ def write_models(ferro, folder):
     return models
 
 
-def cases(pictures):
+def cases(pictures, resized):
     """Name, ferro's options, transformers' content."""
     image = lambda index: {"type": "image", "image": str(pictures[index])}
     text = {"type": "text", "text": QUESTION}
     yield "text", [], [text]
     yield "one image", ["--image", pictures[0]], [image(0), text]
     yield "two images", ["--image", pictures[1], "--image", pictures[2]], [image(1), image(2), text]
-    frames = {"type": "video", "video": [Image.open(path) for path in pictures]}
-    yield "video", ["--video", *pictures, "--fps", 2, "--position-rule", "transformers5"], [frames, text]
+    frames = {"type": "video", "video": [Image.open(path) for path in pictures[:4]]}
+    yield "video", ["--video", *pictures[:4], "--fps", 2, "--position-rule", "transformers5"], [frames, text]
+    if resized:
+        options = [word for path in pictures[4:] for word in ("--image", path)]
+        yield "resized images", options, [*map(image, range(4, len(pictures))), text]
 
 
 def inputs_of(processor, content):
@@ -134,16 +152,26 @@ def ferro_lines(text):
     return [int(row[1]) for row in rows], torch.tensor([float.fromhex(row[2]) for row in rows])
 
 
+def print_default_processor(model, name, on_pillow, by_default, answer, expected):
+    _, logprobs = reference_logprobs(model, by_default, answer)
+    pixels = (by_default["pixel_values"] - on_pillow["pixel_values"]).abs()
+    print(f"transformers {transformers.__version__} {name}, resized images by its default image processor: pixel values "
+          f"differ by at most {pixels.max().item():.2g}, {pixels.mean().item():.2g} on average, {(pixels > 1e-6).float().mean().item():.2%} of them; "
+          f"log-probs by {(logprobs - expected).abs().max().item():.2g}")
+
+
 def compare(ferro, name, folder, pictures, all_cases):
     tokenizer = AutoTokenizer.from_pretrained(folder)
+    default = AutoProcessor.from_pretrained(folder)
     processor = AutoProcessor.from_pretrained(folder)
+    processor.image_processor = pillow_image_processor(folder)
     model, info = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, output_loading_info=True,
                                                               attn_implementation="eager")
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         assert not info[kind], f"{name}: {kind} {info[kind]}"
     model.eval()
     worst = 0.0
-    for case, options, content in cases(pictures):
+    for case, options, content in cases(pictures, name != "preset"):
         if not all_cases and case != "one image":
             continue
         ask = ["--model", folder, "--prompt", QUESTION, *options]
@@ -158,6 +186,8 @@ def compare(ferro, name, folder, pictures, all_cases):
             difference = (ours - theirs).abs().max().item()
             worst = max(worst, difference)
             assert difference <= TOLERANCE, f"{name}, {case}: log-probs differ by {difference}"
+        if case == "resized images":
+            print_default_processor(model, name, inputs, inputs_of(default, content), greedy, theirs)
         # Each greedy token is transformers' likeliest, but for ties within the noise.
         behind = (logits.max(-1).values - logits[torch.arange(len(greedy)), torch.tensor(greedy)]).max().item()
         assert behind <= 2 * TOLERANCE, f"{name}, {case}: a greedy token is {behind} below the likeliest"

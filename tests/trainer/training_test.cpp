@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
+#include "core/atomic_file.h"
 #include "core/checksum.h"
 #include "tests/trainer/tiny_job.h"
 
@@ -126,6 +127,28 @@ TEST_CASE("the same seed gives byte-identical weights and metrics in GRPO, anoth
   CHECK(std::filesystem::exists(job.root() / "a/best/model.safetensors"));
   // The sampler's log-probs are the trainer's.
   CHECK(first.at("sampling/sampling_logp_difference/max").get<double>() == 0.0);
+}
+
+TEST_CASE("a run's answers end where its model says, and the trained model says the same") {
+  const TinyJob job;
+  json settings = json::parse(job.read("base/generation_config.json"));
+  // Every id but the first ends an answer: one token is long, rarely two; without these ids up to 32 are.
+  std::vector<std::int32_t> ends;
+  for (std::int32_t id = 1; id < 320; ++id) ends.push_back(id);
+  settings["eos_token_id"] = ends;
+  settings["repetition_penalty"] = 1.05;
+  write_file_atomically(job.root() / "base" / "generation_config.json", settings.dump());
+  auto sft = job.sft("cold");
+  sft.num_train_epochs = 1;
+  sft.data.eval_file.clear();
+  train_sft(sft, job.environment);
+  auto grpo = job.grpo("a", "cold/model");
+  grpo.max_steps = 1;
+  grpo.temperature = 50;  // Close to any id, none likelier than the others.
+  train_grpo(grpo, job.environment);
+  CHECK(job.read("cold/model/generation_config.json") == settings.dump());
+  CHECK(job.read("a/model/generation_config.json") == settings.dump());
+  CHECK(lines_of(job.read("a/metrics.jsonl")).at(0).at("completions/mean_length").get<double>() < 2);
 }
 
 TEST_CASE("a stop finishes the step, saves the model and says so with its exit code") {
