@@ -69,11 +69,18 @@ const char* reason_of(StatusCode code) {
     case StatusCode::UNAUTHENTICATED:
     case StatusCode::PERMISSION_DENIED:
       return kServiceRefused;
+    case StatusCode::CANCELLED:
     case StatusCode::UNAVAILABLE:
       return kServiceUnavailable;
     default:
       return kServiceError;
   }
+}
+
+/// Nobody judged, and another try may find somebody. CANCELLED is what gRPC's server makes of a call that
+/// reaches it while it closes; this client cancels nothing itself.
+bool is_gone(const grpc::Status& status) {
+  return status.error_code() == StatusCode::UNAVAILABLE || status.error_code() == StatusCode::CANCELLED;
 }
 
 struct Service {
@@ -154,7 +161,7 @@ grpc::Status RewardClient::ask(const Call& call) {
     for (std::size_t i = 0; i < services_.size(); ++i) {
       Service& service = services_[(first + i) % services_.size()];
       status = ask_once(service, call);
-      if (status.error_code() != StatusCode::UNAVAILABLE) {
+      if (!is_gone(status)) {
         if (waited) log_->info("reward service {} answers again", service.address);
         return status;
       }

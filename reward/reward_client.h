@@ -22,9 +22,9 @@ inline constexpr const char* kServiceRefused =
 inline constexpr const char* kServiceError = "service_error";  ///< Any other failure, or a wrong answer.
 
 /// A Scorer that asks `ferro-reward` services, each call the next of `config.endpoints` (not empty). One that
-/// cannot be reached (UNAVAILABLE, and only that) is passed over for the next; when none can be reached they
-/// are asked again after a growing pause, for `wait_seconds` from the call's begin. So a call takes at most
-/// wait_seconds + deadline_seconds.
+/// cannot be reached or is stopping (UNAVAILABLE or CANCELLED, and only these) is passed over for the next;
+/// when none can be reached they are asked again after a growing pause, for `wait_seconds` from the call's
+/// begin. So a call takes at most wait_seconds + deadline_seconds.
 ///
 /// The constructor asks the first service that answers for its functions, which must be `function_names` in
 /// any order. Error{kConfig}: they are not, or the service refused the token; Error{kUnavailable}: no service
