@@ -15,6 +15,7 @@ const char* dtype_name(at::ScalarType dtype) {
   if (dtype == at::kFloat) return "F32";
   if (dtype == at::kBFloat16) return "BF16";
   if (dtype == at::kHalf) return "F16";
+  if (dtype == at::kByte) return "U8";
   FERRO_CHECK(false, "weights are not written as {}", at::toString(dtype));
 }
 

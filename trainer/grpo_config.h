@@ -7,8 +7,10 @@
 #include "data/augment_config.h"
 #include "model/lora_config.h"
 #include "model/trained_parts.h"
+#include "reward/reward_client_config.h"
 #include "reward/reward_function.h"
 #include "trainer/advantages.h"
+#include "trainer/checkpoint/saving_config.h"
 #include "trainer/curriculum_config.h"
 #include "trainer/data_config.h"
 #include "trainer/optimizer_config.h"
@@ -49,6 +51,8 @@ struct GrpoConfig {
   std::int64_t kv_cache_tokens = 65536;
   std::int64_t logging_steps = 1, eval_steps = 0;
   std::int64_t save_rollouts_steps = 0;
+  SavingConfig saving;
+  RewardClientConfig reward_service;
   PolicyLossConfig loss;
   RolloutCorrectionConfig rollout_correction;
   CurriculumConfig curriculum;
@@ -65,6 +69,8 @@ struct GrpoConfig {
     visit_generation(v);
     visit_rewards(v);
     visit_saving(v);
+    v.section("reward_service", reward_service,
+              "Where answers are judged: in this process, or by `ferro-reward` (docs/reward-service.md).");
     v.section("loss", loss, "Policy loss.");
     v.section("rollout_correction", rollout_correction,
               "What sampler and trainer differ in their log-probs.");
@@ -82,6 +88,7 @@ struct GrpoConfig {
     if (output_dir.empty()) report("output_dir", "must name a run folder");
     if (data.train_file.empty()) report("data.train_file", "must name a data file");
     validate_rewards(report);
+    saving.validate_saving(report);
     if (num_generations < 2 && advantage_estimator != "reinforce_plus_plus")
       report("num_generations", "must be at least 2: an answer is compared with the others of its prompt");
     if (kl_in_reward && loss.beta == 0) report("kl_in_reward", "has no weight: loss.beta is 0");
@@ -122,7 +129,8 @@ struct GrpoConfig {
     v.field("num_train_epochs", num_train_epochs, {.min = 1},
             "Passes over the prompts; max_steps wins when it is set.");
     v.field("max_steps", max_steps, {.min = 0}, "Optimizer steps; 0: by epochs.");
-    v.field("prompts_per_step", prompts_per_step, {.min = 1}, "Prompts (groups) per optimizer step.");
+    v.field("prompts_per_step", prompts_per_step, {.min = 1, .max = 65536},
+            "Prompts (groups) per optimizer step.");
     v.field("num_generations", num_generations, {.min = 1, .max = 1024},
             "Answers per prompt; advantages are centred within them.");
     v.field("num_iterations", num_iterations, {.min = 1, .max = 64},
@@ -140,7 +148,8 @@ struct GrpoConfig {
     v.field("top_p", top_p, {.min = 0.0, .max = 1.0}, "Nucleus sampling.");
     v.field("top_k", top_k, {.min = 0}, "Sample from the k most likely; 0: all.");
     v.field("min_p", min_p, {.min = 0.0, .max = 1.0}, "Least probability as a share of the largest.");
-    v.field("max_completion_length", max_completion_length, {.min = 1}, "Longest answer in tokens.");
+    v.field("max_completion_length", max_completion_length, {.min = 1, .max = 1 << 20},
+            "Longest answer in tokens.");
     v.field("mask_truncated_completions", mask_truncated_completions,
             "Answers that reached max_completion_length without an end are rewarded, but not trained on.");
     v.field(
@@ -185,6 +194,7 @@ struct GrpoConfig {
             "only at the end.");
     v.field("save_rollouts_steps", save_rollouts_steps, {.min = 0},
             "Steps between files of completions in rollouts/; 0: none.");
+    saving.visit(v);
   }
 };
 

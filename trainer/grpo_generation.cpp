@@ -40,7 +40,8 @@ PolicyLossConfig loss_settings_of(const GrpoConfig& config) {
   return loss;
 }
 
-GenerationMaker::GenerationMaker(const GrpoConfig& config, Parts with, std::int64_t generations)
+GenerationMaker::GenerationMaker(const GrpoConfig& config, Parts with, std::int64_t generations,
+                                 const nlohmann::json& state)
     : config_(config),
       with_(with),
       stream_(with.rows.rows, with.rows.path, with.prompts,
@@ -48,12 +49,30 @@ GenerationMaker::GenerationMaker(const GrpoConfig& config, Parts with, std::int6
                .steps = chooses(config) ? std::numeric_limits<std::int64_t>::max() : generations,
                .seed = static_cast<std::uint64_t>(config.seed),
                .shuffle = config.data.shuffle,
-               .augment = config.augmentation.enabled}),
+               .augment = config.augmentation.enabled,
+               .start = state.is_null() ? StreamPosition{} : StreamPosition::from_state(state.at("stream"))}),
       pass_rates_(config.curriculum),
-      queue_(stream_, static_cast<std::int64_t>(with.rows.rows.size()),
-             [this](const Sample& sample, std::int64_t epoch) {
-               return pass_rates_.why_not(with_.rows.rows[static_cast<std::size_t>(sample.row)].id, epoch);
-             }) {}
+      queue_(
+          stream_, static_cast<std::int64_t>(with.rows.rows.size()),
+          [this](const Sample& sample, std::int64_t epoch) {
+            return pass_rates_.why_not(with_.rows.rows[static_cast<std::size_t>(sample.row)].id, epoch);
+          },
+          state.is_null() ? 0 : state.at("used").get<std::size_t>()) {
+  if (state.is_null()) return;
+  pass_rates_.restore(state.at("pass_rates"));
+  tokens_seen_ = state.at("tokens_seen").get<std::int64_t>();
+  if (state.at("waiting") != nlohmann::json(queue_.waiting()))
+    fail(ErrorCode::kData, "the prompts that wait are not those of the checkpoint: did images of {} change?",
+         with_.rows.path);
+}
+
+nlohmann::json GenerationMaker::state() const {
+  return {{"stream", queue_.stream_position().state()},
+          {"used", queue_.used()},
+          {"waiting", queue_.waiting()},
+          {"pass_rates", pass_rates_.state()},
+          {"tokens_seen", tokens_seen_}};
+}
 
 Generation GenerationMaker::next() {
   Generation generation;

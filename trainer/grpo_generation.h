@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "data/dataset_reader.h"
 #include "data/prompt_builder.h"
 #include "model/config.h"
@@ -44,11 +46,16 @@ class GenerationMaker {
     RunRecorder& recorder;
     const Clock& clock;
   };
-  /// The stream of rows is made for `generations` generations.
-  GenerationMaker(const GrpoConfig& config, Parts with, std::int64_t generations);
+  /// The stream of rows is made for `generations` generations. `state`: of the maker whose generations these
+  /// follow; null: the first.
+  GenerationMaker(const GrpoConfig& config, Parts with, std::int64_t generations,
+                  const nlohmann::json& state);
   /// The next generation, sampled with the weights as they are; metrics and rows set aside go to the
   /// recorder.
   Generation next();
+  /// Data position, prompts that wait, pass rates, tokens: between two generations.
+  nlohmann::json state() const;
+  std::int64_t tokens_seen() const { return tokens_seen_; }
 
  private:
   void collect_step(Generation& generation);

@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "model/lora.h"
 #include "rollout/engine.h"
+#include "trainer/checkpoint_session.h"
 #include "trainer/gradient_norms.h"
 #include "trainer/grpo_generation.h"
 #include "trainer/grpo_step.h"
@@ -28,14 +29,16 @@ namespace {
 // micro-batches -> the next policy version.
 class GrpoTrainer {
  public:
-  GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& environment);
+  GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& environment, const RunStart& start);
   void run();
 
  private:
   void describe();
   void train_on(const Generation& generation, StepPart& part, std::int64_t step, bool keep_logps);
   bool update(const Generation& generation, const StepUpdater::Reduced& reduced, std::int64_t step);
-  void finish_step(std::int64_t step);
+  void restore(const nlohmann::json& state);
+  void evaluate_after(std::int64_t step);
+  void keep(const GenerationMaker& maker, std::int64_t step);
   void left_bounds(std::int64_t step, const std::string& what);
   void save(std::int64_t step);
   void write_rollouts(const Generation& generation, std::int64_t step);
@@ -45,6 +48,8 @@ class GrpoTrainer {
   const GrpoConfig& config_;
   const TrainEnvironment& environment_;
   const Clock& clock_;
+  std::unique_ptr<Scorer> scorer_;  ///< Early: a service that is not there is known before a model is loaded.
+  const RunStart& start_;
   Dataset rows_, evaluation_rows_;
   Model model_;
   std::optional<Model> reference_;
@@ -56,12 +61,19 @@ class GrpoTrainer {
   RunRecorder recorder_;
   ModelKeeper keeper_;
   RolloutEngine engine_;
-  std::unique_ptr<Scorer> scorer_;
   RolloutCollector collector_;
   GrpoStep step_;
   StepUpdater updater_;
   TrainingGuard guard_;
+  CheckpointSession checkpoints_;
 };
+
+std::unique_ptr<Scorer> make_scorer(const GrpoConfig& config, const TrainEnvironment& environment) {
+  if (config.reward_service.endpoints.empty()) return make_local_scorer(config.reward_functions);
+  if (!environment.make_remote_scorer)
+    fail(ErrorCode::kConfig, "reward_service.endpoints names a service, and this program cannot ask one");
+  return environment.make_remote_scorer(config.reward_service, config.reward_functions);
+}
 
 std::int64_t optimizer_steps(const GrpoConfig& config, std::size_t rows) {
   if (config.max_steps > 0) return config.max_steps;
@@ -69,19 +81,22 @@ std::int64_t optimizer_steps(const GrpoConfig& config, std::size_t rows) {
          steps_per_epoch(static_cast<std::int64_t>(rows), config.prompts_per_generation());
 }
 
-GrpoTrainer::GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& environment)
+GrpoTrainer::GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& environment, const RunStart& start)
     : config_(config),
       environment_(environment),
       clock_(*environment.clock),
+      scorer_(make_scorer(config, environment)),
+      start_(start),
       rows_(load_training_rows(config.data, RowKind::kRl)),
       evaluation_rows_(config.data.eval_file.empty() ? Dataset{} : load_evaluation_rows(config.data)),
-      model_(load_trained_model(config.model_name_or_path, config.train, config.lora,
+      model_(load_trained_model(starting_model(start, config.model_name_or_path, config.lora), config.train,
+                                starting_adapter(start, config.lora),
                                 static_cast<std::uint64_t>(config.seed))),
       reference_(config.loss.beta > 0
                      ? std::optional<Model>(load_reference(model_, config.model_name_or_path))
                      : std::nullopt),
       source_(config.model_name_or_path, model_.config, config.data, config.augmentation, environment),
-      run_(config.output_dir, config.overwrite_output_dir, clock_),
+      run_(config.output_dir, config.overwrite_output_dir || start.replace, start.keeps_folder(), clock_),
       log_(make_logger("grpo", "info", run_.path() / "log.txt")),
       world_(make_thread_communicators(1)),
       total_steps_(optimizer_steps(config, rows_.rows.size())),
@@ -93,37 +108,55 @@ GrpoTrainer::GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& envir
               {.seed = static_cast<std::uint64_t>(config.seed),
                .kv_cache_tokens = config.kv_cache_tokens,
                .max_running_sequences = std::max<std::int64_t>(512, config.num_generations)}),
-      scorer_(make_local_scorer(config.reward_functions)),
       collector_(engine_, *scorer_, rows_.rows, rows_.path, rollout_settings_of(config, model_.config),
                  clock_),
       step_(model_, reference_ ? &*reference_ : nullptr, loss_settings_of(config),
             LayerWalk::recompute_of(config.recompute), banned_ids_of(model_.config), config.temperature,
             config.rollout_correction),
       updater_(model_, config.optimizer, total_steps_, *world_[0], static_cast<std::uint64_t>(config.seed)),
-      guard_(config.guard) {
+      guard_(config.guard),
+      checkpoints_({.job = "grpo",
+                    .settings = config_values(config),
+                    .model_folder = config.model_name_or_path,
+                    .needs_base = config.lora.enabled() || config.loss.beta > 0,
+                    .rows = &rows_,
+                    .evaluation_rows = &evaluation_rows_,
+                    .saving = config.saving},
+                   start, run_, log_, clock_) {
   const std::int64_t steps = config.steps_of_generation();
   generations_ = (total_steps_ + steps - 1) / steps;
 }
 
 void GrpoTrainer::describe() {
-  run_.write_config(dump_yaml(config_));
+  run_.write_config(settings_to_keep(config_));
   nlohmann::json facts = machine_facts(clock_, {"trainer", "rollout", "reward"});
   facts["job"] = "grpo";
   facts["seed"] = config_.seed;
   facts["model_name_or_path"] = config_.model_name_or_path;
   facts["data"]["train"] = data_facts(rows_);
   if (!evaluation_rows_.path.empty()) facts["data"]["eval"] = data_facts(evaluation_rows_);
+  facts["incarnation"] = checkpoints_.incarnation();
   run_.write_provenance(facts);
+  if (start_.resumed()) return;
   recorder_.set_aside(rows_.set_aside);
   recorder_.set_aside(evaluation_rows_.set_aside);
 }
 
 void GrpoTrainer::run() {
+  if (checkpoints_.finished(total_steps_)) return;
+  const nlohmann::json state = checkpoints_.resume(updater_);
+  if (!state.is_null()) restore(state);
   describe();
+  std::int64_t step = start_.step;
   GenerationMaker maker(config_, {collector_, step_, rows_, source_.prompts(), run_, recorder_, clock_},
-                        generations_);
-  if (config_.eval_steps > 0) recorder_.log_at(0, keeper_.evaluate_at(0));
-  std::int64_t step = 0, tokens_seen = 0;
+                        generations_ - step / config_.steps_of_generation(),
+                        state.is_null() ? state : state.at("generation"));
+  if (start_.resumed()) {
+    evaluate_after(step);
+  } else if (config_.eval_steps > 0) {
+    recorder_.log_at(0, keeper_.evaluate_at(0));
+  }
+  std::int64_t tokens_seen = maker.tokens_seen();
   while (step < total_steps_) {
     Generation generation = maker.next();
     tokens_seen = generation.tokens_seen;
@@ -133,23 +166,42 @@ void GrpoTrainer::run() {
       for (StepPart& part : generation.parts) {
         if (step == total_steps_) break;
         train_on(generation, part, ++step, config_.num_iterations > 1);
-        finish_step(step);
+        // A generation's last step is followed by its checkpoint first.
+        if (step % config_.steps_of_generation() == 0) keep(maker, step);
+        evaluate_after(step);
       }
     }
   }
   if (tokens_seen == 0) nothing_trained(rows_.path, total_steps_);
   save(total_steps_);
+  run_.write_provenance({{"finished_steps", total_steps_}});
 }
 
-void GrpoTrainer::finish_step(std::int64_t step) {
-  const bool last = step == total_steps_;
-  if (last || (config_.eval_steps > 0 && step % config_.eval_steps == 0))
+void GrpoTrainer::restore(const nlohmann::json& state) {
+  recorder_.restore(state.at("recorder"));
+  keeper_.restore(state.at("keeper"), checkpoints_.same_evaluation_rows());
+  guard_.restore(state.at("guard"));
+  engine_.set_policy_version(updater_.steps_done());
+}
+
+void GrpoTrainer::evaluate_after(std::int64_t step) {
+  if (step == total_steps_ || (config_.eval_steps > 0 && step % config_.eval_steps == 0))
     recorder_.log_at(step, keeper_.evaluate_at(step));
-  if (last || !environment_.stop.stop_requested()) return;
+}
+
+// Between generations: what one holds is not kept. Before the evaluation: a resumed run begins with it.
+void GrpoTrainer::keep(const GenerationMaker& maker, std::int64_t step) {
+  const bool stop = step < total_steps_ && environment_.stop.stop_requested();
+  if (!stop && !checkpoints_.due(step, total_steps_)) return;
+  checkpoints_.write(step, model_, updater_,
+                     {{"generation", maker.state()},
+                      {"recorder", recorder_.state()},
+                      {"keeper", keeper_.state()},
+                      {"guard", guard_.state()}});
+  if (!stop) return;
   recorder_.stopped_after(step);
   save(step);
-  fail(ErrorCode::kCheckpointed, "told to stop after step {} of {}; the model is in {}", step, total_steps_,
-       run_.model_folder().string());
+  stopped_at_checkpoint(step, total_steps_, run_.path());
 }
 
 void GrpoTrainer::save(std::int64_t step) {
@@ -279,8 +331,11 @@ void train_grpo(const GrpoConfig& config, const TrainEnvironment& environment) {
   FERRO_CHECK(environment.clock != nullptr && environment.make_loader,
               "a job needs a clock and an image loader");
   check_apart(config.output_dir, config.model_name_or_path);
-  RunFolder::check_free(config.output_dir, config.overwrite_output_dir);
-  GrpoTrainer(config, environment).run();
+  const RunStart start =
+      find_run_start(config.output_dir, config.saving.resume_from_checkpoint, config.overwrite_output_dir);
+  if (!start.keeps_folder())
+    RunFolder::check_free(config.output_dir, config.overwrite_output_dir || start.replace);
+  GrpoTrainer(config, environment, start).run();
 }
 
 }  // namespace ferro

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "trainer/state_json.h"
+
 namespace ferro {
 namespace {
 
@@ -79,6 +81,18 @@ std::map<std::string, double> MetricWindow::take() {
     metrics[name] = mean.count == 0 ? std::nan("") : mean.sum / mean.count;
   means_.clear();
   return metrics;
+}
+
+nlohmann::json MetricWindow::state() const {
+  nlohmann::json state = nlohmann::json::object();
+  for (const auto& [name, mean] : means_) state[name] = {json_of(mean.sum), json_of(mean.count)};
+  return state;
+}
+
+void MetricWindow::restore(const nlohmann::json& state) {
+  means_.clear();
+  for (const auto& [name, mean] : state.items())
+    means_[name] = {number_of(mean.at(0)), number_of(mean.at(1))};
 }
 
 }  // namespace ferro

@@ -3,6 +3,8 @@
 #include <map>
 #include <string>
 
+#include <nlohmann/json_fwd.hpp>
+
 namespace ferro {
 
 /// Parts of metrics that add up over micro-batches and ranks: "<name>/sum" with "<name>/count" (a mean),
@@ -24,6 +26,8 @@ class MetricWindow {
   void add(const std::map<std::string, double>& metrics);
   void set(const std::string& name, double value);  ///< The last value stands.
   std::map<std::string, double> take();             ///< And start the next window.
+  nlohmann::json state() const;                     ///< What restore() takes.
+  void restore(const nlohmann::json& state);
 
  private:
   struct Mean {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/atomic_file.h"
+#include "trainer/state_json.h"
 #include "trainer/trained_model.h"
 
 namespace ferro {
@@ -68,6 +69,19 @@ std::map<std::string, double> ModelKeeper::evaluate_at(std::int64_t step) {
   }
   for (const ClassMetrics& c : report.classes) metrics["recall/" + c.label] = c.recall;
   return metrics;
+}
+
+nlohmann::json ModelKeeper::state() const {
+  return {{"best_step", best_step_},
+          {"best_accuracy", json_of(best_accuracy_)},
+          {"best_loss", json_of(best_loss_)}};
+}
+
+void ModelKeeper::restore(const nlohmann::json& state, bool same_rows) {
+  if (!same_rows) return;
+  best_step_ = state.at("best_step").get<std::int64_t>();
+  best_accuracy_ = number_of(state.at("best_accuracy"));
+  best_loss_ = number_of(state.at("best_loss"));
 }
 
 void ModelKeeper::save(std::int64_t step) {

@@ -40,6 +40,10 @@ class ModelKeeper {
   /// and, with evaluation, evaluation.json and predictions.jsonl of the last one; provenance gets
   /// "weights_sha256" and "steps".
   void save(std::int64_t step);
+  /// The best model so far; what an evaluation measured is not kept: a resumed run evaluates again.
+  nlohmann::json state() const;
+  /// `same_rows`: they are those of `state`; on others the best is looked for anew.
+  void restore(const nlohmann::json& state, bool same_rows);
 
  private:
   void keep_if_best(std::int64_t step);

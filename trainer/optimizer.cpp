@@ -129,6 +129,11 @@ void AdamW::allocate_state(const at::Tensor& weights) {
   second_scale_ = at::zeros({blocks_}, options);
 }
 
+void AdamW::restore(std::int64_t steps_done, const at::Tensor& weights) {
+  steps_done_ = steps_done;
+  if (steps_done > 0) allocate_state(weights);
+}
+
 std::int64_t AdamW::state_bytes() const {
   std::int64_t bytes = 0;
   for (const at::Tensor& state : {first_moment_, second_moment_, first_scale_, second_scale_})

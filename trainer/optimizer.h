@@ -39,6 +39,19 @@ class AdamW {
   /// The moments in fp32, where the gradients lie; undefined before the first step.
   at::Tensor first_moment() const { return moment(true); }
   at::Tensor second_moment() const { return moment(false); }
+  /// The moments as they lie in memory: fp32, or 8-bit codes with a scale per block. Undefined before the
+  /// first step. They share the optimizer's memory.
+  struct State {
+    at::Tensor first_moment, second_moment;  ///< [size]
+    at::Tensor first_scale, second_scale;    ///< [blocks]; undefined with fp32.
+  };
+  State state() const { return {first_moment_, second_moment_, first_scale_, second_scale_}; }
+  /// Memory for the moments beside `weights`, to be filled through state(): the optimizer then is as after
+  /// `steps_done` steps.
+  void restore(std::int64_t steps_done, const at::Tensor& weights);
+  std::int64_t size() const { return size_; }      ///< Elements that are trained.
+  std::int64_t blocks() const { return blocks_; }  ///< Of 8-bit moments.
+  bool has_8_bit_moments() const { return int8_; }
   std::int64_t state_bytes() const;  ///< Of the moments; 0 before the first step.
 
  private:

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "trainer/state_json.h"
 
 namespace ferro {
 
@@ -28,6 +29,18 @@ void PassRates::read(const std::filesystem::path& file) {
       fail(ErrorCode::kData, "{}:{}: not {{\"row\": integer, \"pass_rate\": 0 to 1}}", file.string(), number);
     rates_[line["row"].get<std::int64_t>()] = {0, line["pass_rate"].get<double>()};
   }
+}
+
+nlohmann::json PassRates::state() const {
+  nlohmann::json state = nlohmann::json::array();
+  if (!config_.pass_rates_file.empty()) return state;
+  for (const auto& [id, rate] : rates_) state.push_back({id, rate.epoch, json_of(rate.rate)});
+  return state;
+}
+
+void PassRates::restore(const nlohmann::json& state) {
+  for (const nlohmann::json& entry : state)
+    rates_[entry.at(0).get<std::int64_t>()] = {entry.at(1).get<std::int64_t>(), number_of(entry.at(2))};
 }
 
 std::string PassRates::why_not(std::int64_t id, std::int64_t epoch) const {

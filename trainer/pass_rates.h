@@ -5,6 +5,8 @@
 #include <map>
 #include <string>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "trainer/curriculum_config.h"
 #include "trainer/rollout_batch.h"
 
@@ -24,6 +26,8 @@ class PassRates {
   /// Notes a judged group of row `id` and returns its rate: the mean of its first function's values, 0 where
   /// there is none.
   double note(std::int64_t id, const JudgedGroup& group);
+  nlohmann::json state() const;  ///< What restore() takes: the rates that no file holds.
+  void restore(const nlohmann::json& state);
 
  private:
   struct Rate {

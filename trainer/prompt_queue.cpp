@@ -6,14 +6,35 @@
 
 namespace ferro {
 
-PromptQueue::PromptQueue(SampleStream& stream, std::int64_t rows, Filter filter)
-    : stream_(stream), rows_(rows), filter_(std::move(filter)) {}
+PromptQueue::PromptQueue(SampleStream& stream, std::int64_t rows, Filter filter, std::size_t used)
+    : stream_(stream), rows_(rows), filter_(std::move(filter)) {
+  if (used == 0) return;
+  Taken known;
+  refill(known);
+  if (used > rest_.samples.size())
+    fail(ErrorCode::kData, "{} prompts of a step are used, it has {}: did the images change?", used,
+         rest_.samples.size());
+  at_ = used;
+}
+
+StreamPosition PromptQueue::stream_position() const {
+  StreamPosition position = stream_.position();
+  if (started_) position.cursor = rest_.begin;
+  return position;
+}
+
+std::vector<std::int64_t> PromptQueue::waiting() const {
+  std::vector<std::int64_t> rows;
+  for (std::size_t i = at_; i < rest_.samples.size(); ++i) rows.push_back(rest_.samples[i].row);
+  return rows;
+}
 
 void PromptQueue::refill(Taken& taken) {
   std::optional<SampleBatch> next = stream_.next();
   FERRO_CHECK(next.has_value(), "the stream of rows ended");
   rest_ = std::move(*next);
   at_ = 0;
+  started_ = true;
   SampleBatch& batch = taken.batches.emplace_back();
   batch.epoch = rest_.epoch;
   batch.set_aside = std::move(rest_.set_aside);

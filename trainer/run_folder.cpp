@@ -1,5 +1,6 @@
 #include "trainer/run_folder.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <array>
@@ -20,26 +21,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kRunEntries{"config.yaml",
-                                 "provenance.json",
-                                 "metrics.jsonl",
-                                 "timing.jsonl",
-                                 "set_aside.jsonl",
-                                 "divergence.json",
-                                 "log.txt",
-                                 "evaluation.json",
-                                 "predictions.jsonl",
-                                 "pass_rates.jsonl",
-                                 "rollouts",
-                                 "checkpoints",
-                                 "model",
-                                 "best",
-                                 "model.tmp",
-                                 "best.tmp",
-                                 "adapter",
-                                 "best_adapter",
-                                 "adapter.tmp",
-                                 "best_adapter.tmp"};
+constexpr std::array kRunEntries{"config.yaml",      "provenance.json", "metrics.jsonl",
+                                 "timing.jsonl",     "set_aside.jsonl", "divergence.json",
+                                 "log.txt",          "evaluation.json", "predictions.jsonl",
+                                 "pass_rates.jsonl", "rollouts",        "checkpoints",
+                                 "incarnations",     "model",           "best",
+                                 "model.tmp",        "best.tmp",        "adapter",
+                                 "best_adapter",     "adapter.tmp",     "best_adapter.tmp"};
+
+/// What append() writes, beside rollouts/.
+constexpr std::array kAppendedFiles{"metrics.jsonl", "timing.jsonl", "set_aside.jsonl", "pass_rates.jsonl",
+                                    "divergence.json"};
 
 bool is_run_entry(const fs::path& path) {
   for (const char* entry : kRunEntries)
@@ -50,6 +42,8 @@ bool is_run_entry(const fs::path& path) {
 void empty_run_folder(const fs::path& folder) {
   std::error_code error;
   for (const char* entry : kRunEntries) {
+    // Numbers of starts go on: a process of the run that is replaced may still be there.
+    if (std::string_view(entry) == "incarnations") continue;
     fs::remove_all(folder / entry, error);
     if (error) fail(ErrorCode::kIo, "{} cannot be removed: {}", (folder / entry).string(), error.message());
   }
@@ -60,6 +54,25 @@ nlohmann::ordered_json line_of(std::int64_t step, const std::map<std::string, do
   for (const auto& [name, value] : values)
     line[name] = std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
   return line;
+}
+
+/// Those of them that are there, relative to the folder.
+std::vector<std::string> appended_names(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const char* file : kAppendedFiles)
+    if (fs::exists(folder / file)) names.emplace_back(file);
+  std::error_code absent;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder / "rollouts", absent))
+    if (entry.path().extension() == ".jsonl") names.push_back("rollouts/" + entry.path().filename().string());
+  return names;
+}
+
+void sync_file(const fs::path& file) {
+  const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  const bool synced = descriptor >= 0 && (::fsync(descriptor) == 0 || errno == EINVAL);
+  const int error = errno;
+  if (descriptor >= 0) ::close(descriptor);
+  if (!synced) fail(ErrorCode::kIo, "{}: cannot be flushed: {}", file.string(), std::strerror(error));
 }
 
 std::string processor_name() {
@@ -87,10 +100,53 @@ void RunFolder::check_free(const fs::path& folder, bool overwrite) {
 }
 
 RunFolder::RunFolder(fs::path folder, bool overwrite, const Clock& clock)
+    : RunFolder(std::move(folder), overwrite, false, clock) {}
+
+RunFolder::RunFolder(fs::path folder, bool overwrite, bool keep, const Clock& clock)
     : path_(std::move(folder)), clock_(clock) {
+  if (keep) {
+    if (!fs::exists(path_ / "provenance.json")) return;
+    nlohmann::json known = nlohmann::json::parse(read_file(path_ / "provenance.json"), nullptr, false);
+    if (known.is_object()) provenance_ = std::move(known);
+    return;
+  }
   check_free(path_, overwrite);
   create_folders(path_);
   empty_run_folder(path_);
+}
+
+std::map<std::string, std::uint64_t> RunFolder::appended_files() {
+  for (const std::string& file : unflushed_) sync_file(path_ / file);
+  if (!unflushed_.empty()) sync_folder(path_);
+  if (fs::exists(path_ / "rollouts")) sync_folder(path_ / "rollouts");
+  unflushed_.clear();
+  std::map<std::string, std::uint64_t> sizes;
+  for (const std::string& file : appended_names(path_)) sizes[file] = fs::file_size(path_ / file);
+  return sizes;
+}
+
+void RunFolder::cut_appended_files(const std::map<std::string, std::uint64_t>& sizes) {
+  for (const auto& [file, size] : sizes) {
+    std::error_code absent;
+    const std::uint64_t present = fs::file_size(path_ / file, absent);
+    if (absent || present < size)
+      fail(ErrorCode::kData, "{} {}, the checkpoint was written when it had {}", (path_ / file).string(),
+           absent ? "is missing" : fmt::format("has {} bytes", present), size);
+  }
+  for (const std::string& file : appended_names(path_)) {
+    std::error_code error;
+    const auto known = sizes.find(file);
+    if (known == sizes.end()) {
+      fs::remove(path_ / file, error);
+    } else {
+      fs::resize_file(path_ / file, known->second, error);
+    }
+    if (error) fail(ErrorCode::kIo, "{}: cannot be cut back: {}", (path_ / file).string(), error.message());
+  }
+}
+
+void RunFolder::forget_provenance(const std::vector<std::string>& keys) {
+  for (const std::string& key : keys) provenance_.erase(key);
 }
 
 void RunFolder::write_config(const std::string& resolved_yaml) {
@@ -108,6 +164,7 @@ void RunFolder::append(const fs::path& file, const nlohmann::ordered_json& line)
   const std::string text = line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   std::FILE* out = std::fopen(path.c_str(), "ab");
   if (out == nullptr) fail(ErrorCode::kIo, "{} cannot be opened: {}", path.string(), std::strerror(errno));
+  unflushed_.insert(file.generic_string());
   const std::size_t written = std::fwrite(text.data(), 1, text.size(), out);
   const int error = written == text.size() ? 0 : errno;
   const bool closed = std::fclose(out) == 0;

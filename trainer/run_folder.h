@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,8 @@ class RunFolder {
   static void check_free(const std::filesystem::path& folder, bool overwrite);
   /// Creates the folder, or empties it of the run it holds, under check_free's conditions.
   RunFolder(std::filesystem::path folder, bool overwrite, const Clock& clock);
+  /// `keep`: the folder's run goes on, nothing is removed.
+  RunFolder(std::filesystem::path folder, bool overwrite, bool keep, const Clock& clock);
 
   const std::filesystem::path& path() const { return path_; }
   void write_config(const std::string& resolved_yaml);
@@ -32,6 +35,13 @@ class RunFolder {
   void log_timing(std::int64_t step, const std::map<std::string, double>& timing);
   /// Adds one line of JSON to a file of the folder ("set_aside.jsonl"), creating its parents.
   void append(const std::filesystem::path& file, const nlohmann::ordered_json& line);
+  /// The files that append() writes, with their sizes, flushed to the disk.
+  std::map<std::string, std::uint64_t> appended_files();
+  /// Cuts those files back to `sizes`; one that is not among them goes. Error{kData}: a file is missing or
+  /// shorter.
+  void cut_appended_files(const std::map<std::string, std::uint64_t>& sizes);
+  /// Removes keys of provenance.json at the next write.
+  void forget_provenance(const std::vector<std::string>& keys);
   std::filesystem::path model_folder() const { return path_ / "model"; }
   std::filesystem::path best_folder() const { return path_ / "best"; }
   std::filesystem::path adapter_folder() const { return path_ / "adapter"; }
@@ -40,6 +50,7 @@ class RunFolder {
  private:
   std::filesystem::path path_;
   const Clock& clock_;
+  std::set<std::string> unflushed_;
   nlohmann::json provenance_ = nlohmann::json::object();
 };
 

@@ -36,6 +36,15 @@ void RunRecorder::step_done(std::int64_t step, const std::string& facts) {
   write_line(step);
 }
 
+nlohmann::json RunRecorder::state() const {
+  return {{"metrics", metrics.state()}, {"set_aside", set_aside_counts_}};
+}
+
+void RunRecorder::restore(const nlohmann::json& state) {
+  metrics.restore(state.at("metrics"));
+  set_aside_counts_ = state.at("set_aside").get<std::map<std::string, std::int64_t>>();
+}
+
 void RunRecorder::stopped_after(std::int64_t step) {
   if (step % logging_steps_ != 0) write_line(step);
 }

@@ -32,6 +32,9 @@ class RunRecorder {
   /// Ends step `step` (from 1); every `logging_steps` and at the last one, the means since the last line are
   /// written.
   void step_done(std::int64_t step, const std::string& facts);
+  /// What a resumed run goes on from: the unfinished window of metrics, the counts of rows set aside.
+  nlohmann::json state() const;
+  void restore(const nlohmann::json& state);
   /// The run ends early after `step`: writes what step_done() would have kept for a later line.
   void stopped_after(std::int64_t step);
   /// Metrics that belong to one step (an evaluation), as a line of their own.

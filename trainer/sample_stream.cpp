@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include <nlohmann/json.hpp>
+
 #include "core/error.h"
 
 namespace ferro {
@@ -22,13 +24,24 @@ std::int64_t steps_per_epoch(std::int64_t rows, std::int64_t rows_per_step) {
   return (rows + rows_per_step - 1) / rows_per_step;
 }
 
+nlohmann::json StreamPosition::state() const {
+  return {{"epoch", cursor.epoch}, {"position", cursor.position}, {"unusable", unusable}};
+}
+
+StreamPosition StreamPosition::from_state(const nlohmann::json& state) {
+  return {{state.at("epoch").get<std::int64_t>(), state.at("position").get<std::int64_t>()},
+          state.at("unusable").get<std::set<std::int64_t>>()};
+}
+
 SampleStream::SampleStream(const std::vector<Row>& rows, std::string file, const PromptBuilder& prompts,
                            SampleStreamOptions options)
     : rows_(rows),
       file_(std::move(file)),
       prompts_(prompts),
-      options_(options),
-      order_(static_cast<std::int64_t>(rows.size()), options.seed, options.shuffle),
+      options_(std::move(options)),
+      order_(static_cast<std::int64_t>(rows.size()), options_.seed, options_.shuffle, options_.start.cursor),
+      unusable_(options_.start.unusable),
+      taken_(options_.start),
       queue_(kStepsAhead),
       thread_([this](const std::stop_token& stop) { prepare_all(stop); }) {}
 
@@ -40,6 +53,10 @@ SampleStream::~SampleStream() {
 std::optional<SampleBatch> SampleStream::next() {
   std::optional<SampleBatch> batch = queue_.pop();
   if (!batch && failure_) std::rethrow_exception(failure_);
+  if (batch) {
+    taken_.cursor = batch->end;
+    taken_.unusable.insert(batch->unusable.begin(), batch->unusable.end());
+  }
   return batch;
 }
 
@@ -68,6 +85,7 @@ SampleBatch SampleStream::prepare_step() {
   const DataCursor start = order_.cursor();
   const bool at_end = start.position == all;
   SampleBatch batch;
+  batch.begin = start;
   batch.epoch = at_end ? start.epoch + 1 : start.epoch;
   batch.rows = std::min(options_.rows_per_step, at_end ? all : all - start.position);
   const std::int64_t per_rank = (batch.rows + options_.world_size - 1) / options_.world_size;
@@ -76,6 +94,7 @@ SampleBatch SampleStream::prepare_step() {
     if (i / per_rank == options_.rank) prepare_row(row, batch);
   }
   const DataCursor cursor = order_.cursor();
+  batch.end = cursor;
   batch.epochs_done =
       static_cast<double>(cursor.epoch) + static_cast<double>(cursor.position) / static_cast<double>(all);
   return batch;
@@ -92,6 +111,7 @@ void SampleStream::prepare_row(std::int64_t index, SampleBatch& batch) {
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kData && error.code() != ErrorCode::kIo) throw;
     unusable_.insert(index);
+    batch.unusable.push_back(index);
     batch.set_aside.push_back({file_, row.id, reason_of(error), error.what()});
   }
 }

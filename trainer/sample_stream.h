@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "core/bounded_queue.h"
 #include "data/data_order.h"
 #include "data/dataset_reader.h"
@@ -28,10 +30,20 @@ struct Sample {
 struct SampleBatch {
   std::int64_t epoch = 0;       ///< Of the rows.
   double epochs_done = 0;       ///< After this step.
+  DataCursor begin, end;        ///< Before its first row and after its last.
   std::int64_t rows = 0;        ///< Rows taken from the order, over all ranks, prepared or not.
   std::vector<Sample> samples;  ///< This rank's.
   std::vector<SetAsideRow>
       set_aside;  ///< "image_missing", "image_unreadable", "prompt_too_long": each row once per run.
+  std::vector<std::int64_t> unusable;  ///< Indices of those rows.
+};
+
+/// Where a stream stands for whoever takes from it, however far ahead it prepares.
+struct StreamPosition {
+  DataCursor cursor;
+  std::set<std::int64_t> unusable;  ///< Rows that were set aside; passed over from then on.
+  nlohmann::json state() const;     ///< What from_state() takes.
+  static StreamPosition from_state(const nlohmann::json& state);
 };
 
 struct SampleStreamOptions {
@@ -41,6 +53,7 @@ struct SampleStreamOptions {
   bool shuffle = true;
   bool augment = false;
   bool with_answers = false;
+  StreamPosition start = {};     ///< Where the first step begins.
   int rank = 0, world_size = 1;  ///< Rank r prepares the r-th of world_size equal parts of a step's rows.
 };
 
@@ -58,6 +71,8 @@ class SampleStream {
   /// Empty after the last step. Error{kData}: a whole epoch without a usable row. Rethrows what ended the
   /// thread.
   std::optional<SampleBatch> next();
+  /// After what next() returned last.
+  const StreamPosition& position() const { return taken_; }
 
  private:
   void prepare_all(const std::stop_token& stop);
@@ -70,6 +85,7 @@ class SampleStream {
   const SampleStreamOptions options_;
   DataOrder order_;
   std::set<std::int64_t> unusable_;
+  StreamPosition taken_;
   BoundedQueue<SampleBatch> queue_;
   std::exception_ptr failure_;  ///< Written before the queue is closed, read after.
   std::jthread thread_;

@@ -6,6 +6,7 @@
 #include "data/augment_config.h"
 #include "model/lora_config.h"
 #include "model/trained_parts.h"
+#include "trainer/checkpoint/saving_config.h"
 #include "trainer/data_config.h"
 #include "trainer/optimizer_config.h"
 
@@ -28,6 +29,7 @@ struct SftConfig {
   bool eval_on_start = false;
   std::string metric_for_best_model = "accuracy";
   std::int64_t max_new_tokens = 128;
+  SavingConfig saving;
   DataConfig data;
   AugmentConfig augmentation;
   OptimizerConfig optimizer;
@@ -64,7 +66,8 @@ struct SftConfig {
         "metric_for_best_model", metric_for_best_model, Choices{"accuracy", "eval_loss"},
         "What the best model is best by: accuracy of greedy answers, or the loss on the evaluation file's "
         "responses.");
-    v.field("max_new_tokens", max_new_tokens, {.min = 1}, "Longest answer in evaluation.");
+    v.field("max_new_tokens", max_new_tokens, {.min = 1, .max = 1 << 20}, "Longest answer in evaluation.");
+    saving.visit(v);
     v.section("data", data, "Rows and prompts.");
     v.section("augmentation", augmentation, "Augmentation of training images.");
     v.section("optimizer", optimizer, "AdamW and schedule.");
@@ -75,6 +78,7 @@ struct SftConfig {
   void validate(Report&& report) const {
     if (model_name_or_path.empty()) report("model_name_or_path", "must name a model folder");
     if (output_dir.empty()) report("output_dir", "must name a run folder");
+    saving.validate_saving(report);
     if (data.train_file.empty()) report("data.train_file", "must name a data file");
   }
 };

@@ -33,6 +33,7 @@ class SftStep {
   /// Returns the learning rate used.
   double apply(Outcome& outcome);
   std::int64_t steps_done() const { return updater_.steps_done(); }
+  StepUpdater& updater() { return updater_; }
 
  private:
   LayerWalk walk_;

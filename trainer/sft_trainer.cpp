@@ -5,6 +5,7 @@
 #include "core/config_dump.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "trainer/checkpoint_session.h"
 #include "trainer/model_keeper.h"
 #include "trainer/policy_setup.h"
 #include "trainer/row_packing.h"
@@ -36,15 +37,18 @@ KeptBy validation_of(const SftConfig& config, const Dataset& rows) {
 // between steps.
 class SftTrainer {
  public:
-  SftTrainer(const SftConfig& config, const TrainEnvironment& environment)
+  SftTrainer(const SftConfig& config, const TrainEnvironment& environment, const RunStart& start)
       : config_(config),
         environment_(environment),
+        start_(start),
         rows_(load_training_rows(config.data, RowKind::kSft)),
         evaluation_rows_(config.data.eval_file.empty() ? Dataset{} : load_evaluation_rows(config.data)),
-        model_(load_trained_model(config.model_name_or_path, config.train, config.lora,
+        model_(load_trained_model(starting_model(start, config.model_name_or_path, config.lora), config.train,
+                                  starting_adapter(start, config.lora),
                                   static_cast<std::uint64_t>(config.seed))),
         source_(config.model_name_or_path, model_.config, config.data, config.augmentation, environment),
-        run_(config.output_dir, config.overwrite_output_dir, *environment.clock),
+        run_(config.output_dir, config.overwrite_output_dir || start.replace, start.keeps_folder(),
+             *environment.clock),
         log_(make_logger("sft", "info", run_.path() / "log.txt")),
         world_(make_thread_communicators(1)),
         rows_per_step_(config.per_device_train_batch_size * config.gradient_accumulation_steps),
@@ -58,45 +62,85 @@ class SftTrainer {
                 run_, log_, validation_of(config, evaluation_rows_)),
         step_(model_, LayerWalk::recompute_of(config.recompute), banned_ids_of(model_.config),
               config.optimizer, total_steps_, *world_[0], *environment.clock,
-              static_cast<std::uint64_t>(config.seed)) {}
+              static_cast<std::uint64_t>(config.seed)),
+        checkpoints_({.job = "sft",
+                      .settings = config_values(config),
+                      .model_folder = config.model_name_or_path,
+                      .needs_base = config.lora.enabled(),
+                      .rows = &rows_,
+                      .evaluation_rows = &evaluation_rows_,
+                      .saving = config.saving},
+                     start, run_, log_, *environment.clock) {}
 
   void run() {
+    if (checkpoints_.finished(total_steps_)) return;
+    StreamPosition position;
+    if (const nlohmann::json state = checkpoints_.resume(step_.updater()); !state.is_null())
+      position = restore(state);
     describe();
     SampleStream stream(rows_.rows, rows_.path, source_.prompts(),
                         {.rows_per_step = rows_per_step_,
-                         .steps = total_steps_,
+                         .steps = total_steps_ - start_.step,
                          .seed = static_cast<std::uint64_t>(config_.seed),
                          .shuffle = config_.data.shuffle,
                          .augment = config_.augmentation.enabled,
-                         .with_answers = true});
-    if (config_.eval_on_start) recorder_.log_at(0, keeper_.evaluate_at(0));
-    for (std::int64_t step = 1; step <= total_steps_; ++step) {
+                         .with_answers = true,
+                         .start = position});
+    if (start_.resumed()) {
+      evaluate_after(start_.step);
+    } else if (config_.eval_on_start) {
+      recorder_.log_at(0, keeper_.evaluate_at(0));
+    }
+    for (std::int64_t step = start_.step + 1; step <= total_steps_; ++step) {
       const std::optional<SampleBatch> batch = next_batch(stream);
       train_on(*batch, step);
-      const bool last = step == total_steps_;
-      if (last || (config_.eval_steps > 0 && step % config_.eval_steps == 0))
-        recorder_.log_at(step, keeper_.evaluate_at(step));
-      if (!last && environment_.stop.stop_requested()) {
-        recorder_.stopped_after(step);
-        save(step);
-        fail(ErrorCode::kCheckpointed, "told to stop after step {} of {}; the model is in {}", step,
-             total_steps_, run_.model_folder().string());
-      }
+      keep(stream, step);
+      evaluate_after(step);
     }
     if (tokens_seen_ == 0) nothing_trained(rows_.path, total_steps_);
     save(total_steps_);
+    run_.write_provenance({{"finished_steps", total_steps_}});
   }
 
  private:
+  StreamPosition restore(const nlohmann::json& state) {
+    recorder_.restore(state.at("recorder"));
+    keeper_.restore(state.at("keeper"), checkpoints_.same_evaluation_rows());
+    tokens_seen_ = state.at("tokens_seen").get<std::int64_t>();
+    return StreamPosition::from_state(state.at("stream"));
+  }
+
+  // Before the evaluation: a resumed run begins with it.
+  void keep(const SampleStream& stream, std::int64_t step) {
+    const bool stop = step < total_steps_ && environment_.stop.stop_requested();
+    if (!stop && !checkpoints_.due(step, total_steps_)) return;
+    checkpoints_.write(step, model_, step_.updater(),
+                       {{"stream", stream.position().state()},
+                        {"recorder", recorder_.state()},
+                        {"keeper", keeper_.state()},
+                        {"tokens_seen", tokens_seen_}});
+    if (!stop) return;
+    recorder_.stopped_after(step);
+    save(step);
+    stopped_at_checkpoint(step, total_steps_, run_.path());
+  }
+
+  void evaluate_after(std::int64_t step) {
+    if (step == total_steps_ || (config_.eval_steps > 0 && step % config_.eval_steps == 0))
+      recorder_.log_at(step, keeper_.evaluate_at(step));
+  }
+
   void describe() {
-    run_.write_config(dump_yaml(config_));
+    run_.write_config(settings_to_keep(config_));
     nlohmann::json facts = machine_facts(*environment_.clock, {"trainer"});
     facts["job"] = "sft";
     facts["seed"] = config_.seed;
     facts["model_name_or_path"] = config_.model_name_or_path;
     facts["data"]["train"] = data_facts(rows_);
     if (!evaluation_rows_.path.empty()) facts["data"]["eval"] = data_facts(evaluation_rows_);
+    facts["incarnation"] = checkpoints_.incarnation();
     run_.write_provenance(facts);
+    if (start_.resumed()) return;
     recorder_.set_aside(rows_.set_aside);
     recorder_.set_aside(evaluation_rows_.set_aside);
   }
@@ -163,6 +207,7 @@ class SftTrainer {
 
   const SftConfig& config_;
   const TrainEnvironment& environment_;
+  const RunStart& start_;
   Dataset rows_, evaluation_rows_;
   Model model_;
   PromptSource source_;
@@ -173,6 +218,7 @@ class SftTrainer {
   RunRecorder recorder_;
   ModelKeeper keeper_;
   SftStep step_;
+  CheckpointSession checkpoints_;
   std::int64_t tokens_seen_ = 0;
 };
 
@@ -182,8 +228,11 @@ void train_sft(const SftConfig& config, const TrainEnvironment& environment) {
   FERRO_CHECK(environment.clock != nullptr && environment.make_loader,
               "a job needs a clock and an image loader");
   check_apart(config.output_dir, config.model_name_or_path);
-  RunFolder::check_free(config.output_dir, config.overwrite_output_dir);
-  SftTrainer(config, environment).run();
+  const RunStart start =
+      find_run_start(config.output_dir, config.saving.resume_from_checkpoint, config.overwrite_output_dir);
+  if (!start.keeps_folder())
+    RunFolder::check_free(config.output_dir, config.overwrite_output_dir || start.replace);
+  SftTrainer(config, environment, start).run();
 }
 
 }  // namespace ferro

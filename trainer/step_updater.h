@@ -31,6 +31,7 @@ class StepUpdater {
   /// Clips and applies, at `rate_factor` times the schedule's rate. Returns the learning rate used.
   double apply(const Reduced& reduced, double rate_factor = 1.0);
   std::int64_t steps_done() const { return optimizer_.steps_done(); }
+  AdamW& optimizer() { return optimizer_; }
   /// What the steps update: the adapter's arena where there is one, else the model's.
   const ParameterArena& trained() const { return trained_; }
 

@@ -4,21 +4,27 @@
 #include <functional>
 #include <memory>
 #include <stop_token>
+#include <string>
+#include <vector>
 
 #include "core/clock.h"
 #include "data/image_input.h"
 #include "data/image_processor_config.h"
+#include "reward/scorer.h"
 #include "trainer/grpo_config.h"
 #include "trainer/sft_config.h"
 
 namespace ferro {
 
-/// What a job needs from outside: the OpenCV image loader (made in launch/, because LibTorch targets do not
-/// see OpenCV), the stop flag, time.
+/// What a job needs from outside: the OpenCV image loader and the gRPC client of a reward service (made in
+/// launch/, because LibTorch targets see neither OpenCV nor protobuf), the stop flag, time.
 struct TrainEnvironment {
   std::function<std::unique_ptr<ImageLoader>(const ImageProcessorConfig&, const AugmentConfig&,
                                              std::size_t cache_entries)>
       make_loader;
+  /// Asked when `reward_service.endpoints` is not empty.
+  std::function<std::unique_ptr<Scorer>(const RewardClientConfig&, const std::vector<std::string>& functions)>
+      make_remote_scorer{};
   std::stop_token stop;
   const Clock* clock = nullptr;
 };

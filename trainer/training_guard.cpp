@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "trainer/state_json.h"
+
 namespace ferro {
 
 TrainingGuard::TrainingGuard(GuardConfig config) : config_(std::move(config)) {}
@@ -34,6 +36,20 @@ std::string TrainingGuard::after_step(const std::map<std::string, double>& metri
   ++out_of_bounds_;
   if (config_.on_divergence == "lower_rate") rate_factor_ *= config_.rate_factor;
   return out;
+}
+
+nlohmann::json TrainingGuard::state() const {
+  return {{"skipped", skipped_},
+          {"skipped_in_a_row", skipped_in_a_row_},
+          {"out_of_bounds", out_of_bounds_},
+          {"rate_factor", json_of(rate_factor_)}};
+}
+
+void TrainingGuard::restore(const nlohmann::json& state) {
+  skipped_ = state.at("skipped").get<std::int64_t>();
+  skipped_in_a_row_ = state.at("skipped_in_a_row").get<std::int64_t>();
+  out_of_bounds_ = state.at("out_of_bounds").get<std::int64_t>();
+  rate_factor_ = number_of(state.at("rate_factor"));
 }
 
 std::map<std::string, double> TrainingGuard::metrics() const {

@@ -4,6 +4,8 @@
 #include <map>
 #include <string>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "core/config_visitor.h"
 
 namespace ferro {
@@ -55,6 +57,8 @@ class TrainingGuard {
   double rate_factor() const { return rate_factor_; }
   /// "updates/skipped_non_finite", "guard/out_of_bounds", "guard/rate_factor": since the run began.
   std::map<std::string, double> metrics() const;
+  nlohmann::json state() const;  ///< What restore() takes.
+  void restore(const nlohmann::json& state);
 
  private:
   GuardConfig config_;

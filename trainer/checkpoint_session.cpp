@@ -1,0 +1,220 @@
+#include "trainer/checkpoint_session.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include <ATen/Parallel.h>
+#include <fmt/ranges.h>
+
+#include "core/atomic_file.h"
+#include "core/checksum.h"
+#include "core/error.h"
+#include "core/fail_point.h"
+#include "model/kernels/kernels.h"
+#include "model/lora.h"
+#include "trainer/checkpoint/checkpoint_folder.h"
+#include "trainer/checkpoint/resume_rules.h"
+#include "trainer/optimizer_files.h"
+#include "trainer/policy_setup.h"
+
+namespace ferro {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+/// What the bits of a step depend on beside settings, data and weights.
+json numerics() {
+  return {{"instruction_set", kernels::best().name},
+          {"dtype", "float32"},
+          {"threads", at::get_num_threads()},
+          {"version", FERRO_VERSION}};
+}
+
+/// Of the weights of a model folder, whatever their files' number.
+std::string weights_sha256(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder))
+    if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  std::string lines;
+  for (const fs::path& file : files) lines += sha256_of_file(file) + "  " + file.filename().string() + "\n";
+  return sha256_of(lines);
+}
+
+std::string tokenizer_sha256(const fs::path& model_folder) {
+  return sha256_of_file(model_folder / "tokenizer.json");
+}
+
+json data_of(const JobFacts& facts) {
+  json data{{"train", data_facts(*facts.rows)}};
+  if (!facts.evaluation_rows->path.empty()) data["eval"] = data_facts(*facts.evaluation_rows);
+  return data;
+}
+
+/// "" for a run without evaluation rows.
+std::string evaluation_sha256(const json& data) {
+  return data.contains("eval") ? data.at("eval").at("sha256").get<std::string>() : "";
+}
+
+void require_same(const std::string& what, const json& before, const json& now) {
+  if (before != now)
+    fail(ErrorCode::kData, "{} is not what the checkpoint was written with: {} then, {} now", what,
+         before.dump(), now.dump());
+}
+
+}  // namespace
+
+CheckpointSession::CheckpointSession(JobFacts facts, const RunStart& start, RunFolder& run,
+                                     std::shared_ptr<spdlog::logger> log, const Clock& clock)
+    : facts_(std::move(facts)),
+      start_(start),
+      run_(run),
+      log_(std::move(log)),
+      clock_(clock),
+      incarnation_(take_incarnation(run.path())),
+      written_(start.step) {
+  for (const std::string& note : start_.notes) log_->warn("{}", note);
+}
+
+bool CheckpointSession::finished(std::int64_t total_steps) const {
+  if (start_.finished_steps == total_steps) {
+    log_->info("training is complete: {} steps are done, nothing is left to do", total_steps);
+    return true;
+  }
+  if (start_.finished_steps >= 0 && !start_.resumed())
+    fail(ErrorCode::kConfig,
+         "the run in {} ended after {} steps and has no checkpoint to go on from to {}; train its model in "
+         "another folder",
+         run_.path().string(), start_.finished_steps, total_steps);
+  return false;
+}
+
+json CheckpointSession::resume(StepUpdater& updater) {
+  if (!start_.resumed()) return nullptr;
+  const fs::path file = start_.checkpoint / kStateFile;
+  try {
+    const json state = json::parse(read_file(file));
+    check_settings(state);
+    check(state);
+    read_optimizer(start_.checkpoint, updater.optimizer(), updater.trained());
+    same_evaluation_rows_ = evaluation_sha256(state.at("data")) == evaluation_sha256(data_of(facts_));
+    run_.cut_appended_files(state.at("files").get<std::map<std::string, std::uint64_t>>());
+    put_later_checkpoints_aside(run_.path(), start_);
+    run_.forget_provenance({"finished_steps"});
+    run_.write_provenance({{"resumed_from", start_.step}});
+    log_->info("goes on after step {} from {}", start_.step, start_.checkpoint.string());
+    return state.at("loop");
+  } catch (const json::exception& error) {
+    fail(ErrorCode::kData, "{}: {}", file.string(), error.what());
+  }
+}
+
+void CheckpointSession::check_settings(const json& state) const {
+  if (state.at("job") != facts_.job)
+    fail(ErrorCode::kConfig, "{} is a checkpoint of `{}`, this is `{}`", start_.checkpoint.string(),
+         state.at("job").get<std::string>(), facts_.job);
+  const std::vector<std::string> refused =
+      refused_changes(state.at("config").get<std::map<std::string, std::string>>(), facts_.settings);
+  if (!refused.empty())
+    fail(ErrorCode::kConfig,
+         "a resumed run cannot change {}; put it back, or begin another run (docs/checkpoints.md says what "
+         "may "
+         "change)",
+         fmt::join(refused, ", "));
+}
+
+void CheckpointSession::check(const json& state) const {
+  const json before = state.at("data").at("train"), now = data_facts(*facts_.rows);
+  for (const char* key : {"sha256", "rows"})
+    require_same(fmt::format("{} ({})", facts_.rows->path, key), before.at(key), now.at(key));
+  require_same((facts_.model_folder / "tokenizer.json").string(), state.at("tokenizer_sha256"),
+               tokenizer_sha256(facts_.model_folder));
+  if (facts_.needs_base)
+    require_same("model_name_or_path " + facts_.model_folder.string(), state.at("base").at("sha256"),
+                 weights_sha256(facts_.model_folder));
+  if (state.at("numerics") != numerics())
+    log_->warn(
+        "the run goes on elsewhere: its numbers need not be those of an undisturbed run, bit for bit: {} "
+        "then, "
+        "{} now",
+        state.at("numerics").dump(), numerics().dump());
+}
+
+bool CheckpointSession::due(std::int64_t step, std::int64_t total_steps) const {
+  const std::int64_t every = facts_.saving.save_steps;
+  return every > 0 && (step == total_steps || step / every > written_ / every);
+}
+
+const std::string& CheckpointSession::base_sha256() {
+  if (facts_.needs_base && base_sha256_.empty()) base_sha256_ = weights_sha256(facts_.model_folder);
+  return base_sha256_;
+}
+
+json CheckpointSession::state(std::int64_t step, std::int64_t policy_version, const json& loop) {
+  json state{{"format_version", 1},
+             {"job", facts_.job},
+             {"step", step},
+             {"policy_version", policy_version},
+             {"incarnation", incarnation_},
+             {"config", facts_.settings},
+             {"data", data_of(facts_)},
+             {"tokenizer_sha256", tokenizer_sha256(facts_.model_folder)},
+             {"numerics", numerics()},
+             {"loop", loop}};
+  if (facts_.needs_base) state["base"] = {{"path", facts_.model_folder.string()}, {"sha256", base_sha256()}};
+  return state;
+}
+
+void CheckpointSession::write_weights(CheckpointBuilder& checkpoint, const Model& model) const {
+  if (model.adapter != nullptr) {
+    checkpoint.note("adapter/adapter_model.safetensors",
+                    save_adapter(model, checkpoint.path() / "adapter", facts_.model_folder.string()));
+    return;
+  }
+  const std::string sha256 = save_model(model, checkpoint.path() / "model", facts_.model_folder);
+  // Of shards it is another file's sum.
+  if (fs::exists(checkpoint.path() / "model/model.safetensors"))
+    checkpoint.note("model/model.safetensors", sha256);
+}
+
+void CheckpointSession::write(std::int64_t step, const Model& model, StepUpdater& updater, const json& loop) {
+  if (step == written_) return;
+  const Stopwatch watch(clock_);
+  const std::map<std::string, std::uint64_t> files = run_.appended_files();
+  CheckpointBuilder checkpoint(run_.path(), step);
+  fail_point("checkpoint.begun");
+  write_weights(checkpoint, model);
+  fail_point("checkpoint.weights");
+  write_optimizer(checkpoint, updater.optimizer(), updater.trained());
+  fail_point("checkpoint.optimizer");
+  json facts = state(step, updater.steps_done(), loop);
+  facts["files"] = files;
+  const std::string text = facts.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+  write_file_atomically(checkpoint.path() / kStateFile, text);
+  checkpoint.note(kStateFile, sha256_of(text));
+  const fs::path folder = checkpoint.commit(clock_.utc_timestamp(), FERRO_VERSION);
+  written_ = step;
+  remove_old_checkpoints(run_.path(), facts_.saving.save_total_limit);
+  fail_point("checkpoint.done");
+  log_->info("checkpoint {} written in {:.2f} s", folder.string(), watch.seconds());
+}
+
+void stopped_at_checkpoint(std::int64_t step, std::int64_t total_steps, const fs::path& run_folder) {
+  fail(ErrorCode::kCheckpointed,
+       "told to stop after step {} of {}; checkpoint and model are in {}; the same command with --resume "
+       "goes on",
+       step, total_steps, run_folder.string());
+}
+
+fs::path starting_model(const RunStart& start, const fs::path& model_folder, const LoraConfig& lora) {
+  return start.resumed() && !lora.enabled() ? start.checkpoint / "model" : model_folder;
+}
+
+LoraConfig starting_adapter(const RunStart& start, LoraConfig lora) {
+  if (start.resumed() && lora.enabled()) lora.adapter_name_or_path = (start.checkpoint / "adapter").string();
+  return lora;
+}
+
+}  // namespace ferro

@@ -1,0 +1,148 @@
+#include "trainer/optimizer_files.h"
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "core/atomic_file.h"
+#include "core/error.h"
+#include "core/fail_point.h"
+#include "model/safetensors.h"
+
+namespace ferro {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kIndexFile = "index.json";
+
+const char* kind_of(const AdamW& optimizer) {
+  return optimizer.has_8_bit_moments() ? "int8" : "float32";
+}
+
+/// Names and places: what an element of the flat buffer belongs to.
+json parameters_of(const ParameterArena& trained) {
+  json parameters = json::array();
+  for (std::size_t i = 0; i < trained.table.parameters.size(); ++i) {
+    if (trained.trained.offsets[i] < 0) continue;
+    const ParameterInfo& info = trained.table.parameters[i];
+    parameters.push_back({{"name", info.name}, {"begin", trained.trained.offsets[i]}, {"size", info.size}});
+  }
+  return parameters;
+}
+
+/// A pair of tensors, named by what it holds.
+struct Pair {
+  const char* names[2];
+  at::Tensor tensors[2];
+};
+Pair moments_of(const AdamW::State& state) {
+  return {{"first_moment", "second_moment"}, {state.first_moment, state.second_moment}};
+}
+Pair scales_of(const AdamW::State& state) {
+  return {{"first_scale", "second_scale"}, {state.first_scale, state.second_scale}};
+}
+
+void write_pair(CheckpointBuilder& checkpoint, const std::string& file, const Pair& pair) {
+  const std::vector<NamedShape> shapes{{pair.names[0], pair.tensors[0].sizes().vec()},
+                                       {pair.names[1], pair.tensors[1].sizes().vec()}};
+  const fs::path path = fs::path("optimizer") / file;
+  checkpoint.note(path, write_safetensors(checkpoint.path() / path, shapes, pair.tensors[0].scalar_type(),
+                                          [&](const std::string& name) {
+                                            return pair.tensors[name == pair.names[0] ? 0 : 1];
+                                          }));
+}
+
+/// Reads index.json and the files that it names.
+class OptimizerReader {
+ public:
+  explicit OptimizerReader(const fs::path& folder) : folder_(folder), file_(folder / kIndexFile) {
+    index_ = json::parse(read_file(file_), nullptr, false);
+    if (!index_.is_object()) refuse("not a JSON object");
+  }
+
+  void read(AdamW& optimizer, const ParameterArena& trained) const {
+    if (index_.at("state_dtype") != kind_of(optimizer))
+      refuse(fmt::format("moments are of {}, the run's of {}", index_.at("state_dtype").dump(),
+                         kind_of(optimizer)));
+    if (index_.at("elements") != optimizer.size() || index_.at("parameters") != parameters_of(trained))
+      refuse("moments of other parameters than the run trains");
+    const auto steps = index_.at("steps_done").get<std::int64_t>();
+    if (steps < 0) refuse("a negative number of steps");
+    optimizer.restore(steps, trained.weights);
+    if (steps == 0) return;
+    fill(moments_of(optimizer.state()), "file", "begin", "end");
+    if (optimizer.has_8_bit_moments())
+      fill(scales_of(optimizer.state()), "scales_file", "block_begin", "block_end");
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& why) const {
+    fail(ErrorCode::kData, "{}: {}", file_.string(), why);
+  }
+  /// Copies what each writer has of the pair.
+  void fill(const Pair& pair, const char* file_key, const char* begin_key, const char* end_key) const {
+    const std::int64_t size = pair.tensors[0].numel();
+    std::int64_t reached = 0;
+    for (const json& writer : index_.at("writers")) {
+      const auto begin = writer.at(begin_key).get<std::int64_t>(),
+                 end = writer.at(end_key).get<std::int64_t>();
+      const auto name = writer.at(file_key).get<std::string>();
+      if (begin != reached || end < begin || end > size)
+        refuse(fmt::format("{}: range {} to {} after {} of {}", name, begin, end, reached, size));
+      if (fs::path(name).has_parent_path() || name == "..") refuse(name + " is no name of a file");
+      reached = end;
+      const SafetensorsFile tensors(folder_ / name);
+      for (int i = 0; i < 2; ++i) {
+        if (!tensors.contains(pair.names[i])) refuse(fmt::format("{} has no {}", name, pair.names[i]));
+        const at::Tensor part = tensors.tensor(pair.names[i]);
+        if (part.numel() != end - begin || part.scalar_type() != pair.tensors[i].scalar_type())
+          refuse(fmt::format("{}: {} is not {} elements of its kind", name, pair.names[i], end - begin));
+        pair.tensors[i].narrow(0, begin, end - begin).copy_(part.view({-1}));
+      }
+    }
+    if (reached != size) refuse(fmt::format("ranges end at {} of {}", reached, size));
+  }
+
+  fs::path folder_, file_;
+  json index_;
+};
+
+}  // namespace
+
+void write_optimizer(CheckpointBuilder& checkpoint, AdamW& optimizer, const ParameterArena& trained) {
+  create_folders(checkpoint.path() / "optimizer");
+  json writers = json::array();
+  const AdamW::State state = optimizer.state();
+  if (optimizer.steps_done() > 0) {
+    json writer{{"file", "rank-000.safetensors"}, {"begin", 0}, {"end", optimizer.size()}};
+    write_pair(checkpoint, "rank-000.safetensors", moments_of(state));
+    if (optimizer.has_8_bit_moments()) {
+      writer.update({{"scales_file", "rank-000.scales.safetensors"},
+                     {"block_begin", 0},
+                     {"block_end", optimizer.blocks()}});
+      write_pair(checkpoint, "rank-000.scales.safetensors", scales_of(state));
+    }
+    writers.push_back(writer);
+  }
+  fail_point("checkpoint.moments");
+  const json index{{"format_version", 1},
+                   {"state_dtype", kind_of(optimizer)},
+                   {"steps_done", optimizer.steps_done()},
+                   {"elements", optimizer.size()},
+                   {"parameters", parameters_of(trained)},
+                   {"writers", writers}};
+  write_file_atomically(checkpoint.path() / "optimizer" / kIndexFile, index.dump(1) + "\n");
+}
+
+void read_optimizer(const fs::path& checkpoint, AdamW& optimizer, const ParameterArena& trained) {
+  const fs::path folder = checkpoint / "optimizer";
+  try {
+    OptimizerReader(folder).read(optimizer, trained);
+  } catch (const json::exception& error) {
+    fail(ErrorCode::kData, "{}: {}", (folder / kIndexFile).string(), error.what());
+  }
+}
+
+}  // namespace ferro
