@@ -122,6 +122,20 @@ TEST_CASE("reward functions that do not exist are a configuration error, before 
   CHECK_THAT(run.err, Catch::Contains("beauty") && Catch::Contains("accuracy, format"));
 }
 
+TEST_CASE("counts that no run can have are a configuration error that says what is allowed") {
+  const ScratchFolder folder;
+  const auto expect_refused = [&](const std::string& job, const std::string& line, const std::string& range) {
+    write_file_atomically(folder / "c.yaml", "model_name_or_path: m\ndata: {train_file: x}\n" + line + "\n");
+    const ProgramRun run = run_ferro({"config", "check", "--as", job, (folder / "c.yaml").string()});
+    INFO(line);
+    CHECK(run.exit_code == 78);
+    CHECK_THAT(run.err, Catch::Contains("c.yaml:3") && Catch::Contains(range));
+  };
+  expect_refused("grpo", "prompts_per_step: 65537", "65536");
+  expect_refused("grpo", "max_completion_length: 1048577", "1048576");
+  expect_refused("sft", "max_new_tokens: 1048577", "1048576");
+}
+
 TEST_CASE("a truncated JSON file exits 65 with the place") {
   const ScratchFolder folder;
   write_file_atomically(folder / "d.json",
