@@ -1,6 +1,7 @@
 #include "launch/config_docs_page.h"
 
 #include "core/config.h"
+#include "reward/reward_service_config.h"
 #include "trainer/grpo_config.h"
 #include "trainer/sft_config.h"
 
@@ -19,6 +20,8 @@ std::string config_docs_page() {
   page += "\n";
   page += config_markdown<GrpoConfig>("`ferro train grpo`",
                                       "Group relative policy optimisation against verifiable rewards.");
+  page += "\n";
+  page += config_markdown<RewardServiceConfig>("`ferro-reward`", "The service that judges answers.");
   return page;
 }
 

@@ -70,6 +70,17 @@ const PictureTable& pictures() {
   return checked<PictureTable>(table, library.string());
 }
 
+const ServiceTable& services() {
+  const auto library = library_folder() / "libferro_services.so";
+  if (!std::filesystem::exists(library))
+    fail(ErrorCode::kConfig,
+         "reward_service.endpoints names a service, and this build of ferro has no gRPC ({} does not exist): "
+         "leave it empty to judge in this process, or build with "
+         "`cmake --preset release -DFERRO_SERVICES=ON && cmake --build --preset release`",
+         library.string());
+  return checked<ServiceTable>(load_plugin(library, "ferro_service_table", ""), library.string());
+}
+
 ImageLoaderFactory image_loader_factory() {
   return pictures().make_loader;
 }

@@ -14,6 +14,9 @@ const RuntimeTable& runtime();
 /// The same for libferro_pictures.so.
 const PictureTable& pictures();
 
+/// The same for libferro_services.so, but its absence is an Error{kConfig}: the configuration asks for it.
+const ServiceTable& services();
+
 /// pictures().make_loader as a factory.
 ImageLoaderFactory image_loader_factory();
 

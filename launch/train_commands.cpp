@@ -23,8 +23,15 @@ template <class Config>
 int train(const TrainOptions& options, void (*RuntimeTable::*job)(const Config&, const TrainEnvironment&)) {
   const auto config = load_config<Config>(options.config, options.overrides);
   const StopSignals signals;
-  const SystemClock clock;
-  (runtime().*job)(config, {.make_loader = image_loader_factory(), .stop = signals.token(), .clock = &clock});
+  SystemClock clock;
+  const auto make_remote_scorer = [&](const RewardClientConfig& service,
+                                      const std::vector<std::string>& functions) {
+    return services().make_remote_scorer(service, functions, signals.token(), clock);
+  };
+  (runtime().*job)(config, {.make_loader = image_loader_factory(),
+                            .make_remote_scorer = make_remote_scorer,
+                            .stop = signals.token(),
+                            .clock = &clock});
   return 0;
 }
 

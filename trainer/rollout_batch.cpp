@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "core/error.h"
 #include "trainer/metric_sums.h"
 #include "trainer/policy_setup.h"
@@ -101,7 +103,10 @@ std::vector<RolloutGroup> RolloutCollector::sample(const SampleBatch& batch) {
 
 bool RolloutCollector::judge(JudgedGroup& group, RolloutBatch& out) {
   const Row& row = rows_[static_cast<std::size_t>(group.row)];
-  ScoreRequest request{row.question, row.solution, {}};
+  ScoreRequest request{row.question,
+                       row.solution,
+                       {},
+                       fmt::format("sample {} of epoch {}", row.id, group.rollout.request.epoch)};
   for (const Completion& completion : group.rollout.completions)
     request.completions.push_back(completion.text);
   const GroupVerdicts verdicts = scorer_.score(request);
