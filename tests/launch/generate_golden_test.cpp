@@ -130,10 +130,11 @@ Media media_of(const fs::path& golden, const json& inputs, const Specials& speci
   const bool video = inputs.contains("video_grid_thw");
   if (!video && !inputs.contains("image_grid_thw")) return media;
   const auto grids = values_of<std::int64_t>(golden, inputs.at(video ? "video_grid_thw" : "image_grid_thw"));
-  const std::vector<float> stored =
-      values_of<float>(golden, inputs.at(video ? "pixel_values_videos" : "pixel_values_one_frame"));
+  const std::string name = video ? "pixel_values_videos" : "pixel_values";
+  const bool whole = inputs.contains(name);
+  const std::vector<float> stored = values_of<float>(golden, inputs.at(whole ? name : name + "_one_frame"));
   const std::size_t frame = static_cast<std::size_t>(special.patch * special.patch),
-                    copies = video ? 1 : static_cast<std::size_t>(special.temporal);
+                    copies = whole ? 1 : static_cast<std::size_t>(special.temporal);
   auto next = stored.begin();
   for (std::size_t i = 0; i + 3 <= grids.size(); i += 3) {
     ImageInput input;
@@ -141,12 +142,12 @@ Media media_of(const fs::path& golden, const json& inputs, const Specials& speci
                   static_cast<std::int32_t>(grids[i + 2])};
     input.patch_values = special.patch_values;
     input.video = video;
-    if (video)
+    if (video && inputs.contains("second_per_grid_ts"))
       input.second_per_grid =
           static_cast<double>(values_of<float>(golden, inputs.at("second_per_grid_ts"))[i / 3]);
     const auto wanted = static_cast<std::size_t>(input.grid.patches() * special.patch_values);
     // A still is stored as one frame: each channel's values come `temporal` times.
-    const std::size_t piece = video ? wanted : frame;
+    const std::size_t piece = whole ? wanted : frame;
     while (input.pixel_values.size() < wanted) {
       for (std::size_t copy = 0; copy < copies; ++copy)
         input.pixel_values.insert(input.pixel_values.end(), next, next + static_cast<std::ptrdiff_t>(piece));
