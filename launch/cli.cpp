@@ -30,6 +30,7 @@ int run_command_line(const std::vector<std::string>& arguments) {
   add_ask_commands(app, action);
   add_data_commands(app, action);
   add_model_commands(app, action);
+  add_checkpoint_command(app, action);
   add_config_commands(app, action);
   add_plan_command(app, action);
   add_report_command(app, action);

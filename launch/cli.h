@@ -27,6 +27,7 @@ void add_eval_command(CLI::App& app, Action& action);
 void add_ask_commands(CLI::App& app, Action& action);  ///< generate, score
 void add_data_commands(CLI::App& app, Action& action);
 void add_model_commands(CLI::App& app, Action& action);
+void add_checkpoint_command(CLI::App& app, Action& action);
 void add_config_commands(CLI::App& app, Action& action);
 void add_plan_command(CLI::App& app, Action& action);
 void add_report_command(CLI::App& app, Action& action);

@@ -17,11 +17,14 @@ namespace {
 struct TrainOptions {
   std::string config;
   std::vector<std::string> overrides;
+  bool resume = false;
 };
 
 template <class Config>
 int train(const TrainOptions& options, void (*RuntimeTable::*job)(const Config&, const TrainEnvironment&)) {
-  const auto config = load_config<Config>(options.config, options.overrides);
+  std::vector<std::string> overrides = options.overrides;
+  if (options.resume) overrides.emplace_back("resume_from_checkpoint=true");
+  const auto config = load_config<Config>(options.config, overrides);
   const StopSignals signals;
   SystemClock clock;
   const auto make_remote_scorer = [&](const RewardClientConfig& service,
@@ -47,6 +50,8 @@ void add_job(CLI::App& parent, Action& action, const char* name, const char* des
                    "Set one key over the file: --set optimizer.learning_rate=1e-4. Repeatable.")
       ->allow_extra_args(false)
       ->type_name("KEY=VALUE");
+  command->add_flag("--resume", options->resume,
+                    "Go on from the newest whole checkpoint in output_dir; begin where there is none.");
   command->callback(
       [&action, options, job] { action = [options, job] { return train<Config>(*options, job); }; });
 }

@@ -102,6 +102,7 @@ json CheckpointSession::resume(StepUpdater& updater) {
     same_evaluation_rows_ = evaluation_sha256(state.at("data")) == evaluation_sha256(data_of(facts_));
     run_.cut_appended_files(state.at("files").get<std::map<std::string, std::uint64_t>>());
     put_later_checkpoints_aside(run_.path(), start_);
+    remove_old_checkpoints(run_.path(), 0);
     run_.forget_provenance({"finished_steps"});
     run_.write_provenance({{"resumed_from", start_.step}});
     log_->info("goes on after step {} from {}", start_.step, start_.checkpoint.string());

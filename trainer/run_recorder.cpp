@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "core/fail_point.h"
+
 namespace ferro {
 
 RunRecorder::RunRecorder(const std::string& job, std::int64_t total_steps, std::int64_t logging_steps,
@@ -28,6 +30,7 @@ void RunRecorder::set_aside(const std::vector<SetAsideRow>& rows) {
 }
 
 void RunRecorder::step_done(std::int64_t step, const std::string& facts) {
+  fail_point("train.step");
   const Clock::TimePoint now = clock_.now();
   timing.add("step_time", std::chrono::duration<double>(now - step_start_).count());
   step_start_ = now;

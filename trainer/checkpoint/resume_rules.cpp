@@ -22,6 +22,7 @@ constexpr ChangeableSetting kChangeable[] = {
     {"save_steps", "when checkpoints are written"},
     {"save_total_limit", "how many are kept"},
     {"resume_from_checkpoint", "nothing"},
+    {"reward_service.", "who judges, by the same functions"},
     {"guard.", "bounds from here on"},
     {"curriculum.save_pass_rates", "lines of pass_rates.jsonl"},
     {"data.train_file", "another path to the same file"},
