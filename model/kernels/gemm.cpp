@@ -142,29 +142,36 @@ void add_column_sums(const float* block, std::int64_t rows, float* to, std::int6
 
 /// What one thread needs for a block of rows: columns of dy as panels [panels, rows, 32], columns of x as
 /// strips [strips, rows, kLanes].
-constexpr std::int64_t kChunkPanels = 8;
-constexpr std::int64_t kChunkStrips = 16;
-constexpr std::int64_t kBlockFloats = kGradientRows * (kChunkPanels * kPanelWidth + kChunkStrips * kLanes);
+constexpr std::int64_t kChunkPanels = 12;
+constexpr std::int64_t kChunkStrips = 24;
+// From one panel or strip to the next: not a power of two, so that they fall into different cache sets.
+constexpr std::int64_t kPackedPanel = (kGradientRows + 1) * kPanelWidth;
+constexpr std::int64_t kPackedStrip = (kGradientRows + 1) * kLanes;
+constexpr std::int64_t kBlockFloats = kChunkPanels * kPackedPanel + kChunkStrips * kPackedStrip;
 
 struct WeightGradient {
   ConstMatrix x, dy;
   float *dpanels, *dbias;
 };
 
-// Row by row, so that each row of the matrix is read once and in order.
+// A few rows at a time: rows are read in order, and what is written lies together.
+constexpr std::int64_t kPackRows = 16;
+
 void pack_panels(const ConstMatrix& dy, std::int64_t row, std::int64_t rows, std::int64_t panel,
                  std::int64_t panel_end, float* to) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const float* from = dy.data + (row + r) * dy.stride + panel * kPanelWidth;
-    float* out = to + r * kPanelWidth;
-    for (std::int64_t p = panel; p < panel_end;
-         ++p, from += kPanelWidth, out += kGradientRows * kPanelWidth) {
+  for (std::int64_t begin = 0; begin < rows; begin += kPackRows) {
+    const std::int64_t end = smaller(rows, begin + kPackRows);
+    for (std::int64_t p = panel; p < panel_end; ++p) {
+      const float* from = dy.data + (row + begin) * dy.stride + p * kPanelWidth;
+      float* out = to + (p - panel) * kPackedPanel + begin * kPanelWidth;
       const std::int64_t cols = smaller(kPanelWidth, dy.cols - p * kPanelWidth);
-      if (cols == kPanelWidth) {
-        for (int c = 0; c < kPanelVecs; ++c) store(out + c * kLanes, load(from + c * kLanes));
-      } else {
-        copy_floats(out, from, cols);
-        zero_floats(out + cols, kPanelWidth - cols);
+      for (std::int64_t r = begin; r < end; ++r, from += dy.stride, out += kPanelWidth) {
+        if (cols == kPanelWidth) {
+          for (int c = 0; c < kPanelVecs; ++c) store(out + c * kLanes, load(from + c * kLanes));
+        } else {
+          copy_floats(out, from, cols);
+          zero_floats(out + cols, kPanelWidth - cols);
+        }
       }
     }
   }
@@ -172,33 +179,62 @@ void pack_panels(const ConstMatrix& dy, std::int64_t row, std::int64_t rows, std
 
 void pack_strips(const ConstMatrix& x, std::int64_t row, std::int64_t rows, std::int64_t first,
                  std::int64_t end, std::int64_t width, float* to) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const float* from = x.data + (row + r) * x.stride;
-    float* out = to + r * kLanes;
-    for (std::int64_t in = first; in < end; in += width, out += kGradientRows * kLanes)
-      store(out, load_first(from + in, static_cast<int>(smaller(width, end - in))));
+  for (std::int64_t begin = 0; begin < rows; begin += kPackRows) {
+    const std::int64_t row_end = smaller(rows, begin + kPackRows);
+    float* strip = to + begin * kLanes;
+    for (std::int64_t in = first; in < end; in += width, strip += kPackedStrip) {
+      const float* from = x.data + (row + begin) * x.stride + in;
+      float* out = strip;
+      if (in + kLanes <= x.cols) {  // A whole vector: what lies beyond the strip's width is not used.
+        for (std::int64_t r = begin; r < row_end; ++r, from += x.stride, out += kLanes)
+          store(out, load(from));
+      } else {
+        const int count = static_cast<int>(smaller(width, end - in));
+        for (std::int64_t r = begin; r < row_end; ++r, from += x.stride, out += kLanes)
+          store(out, load_first(from, count));
+      }
+    }
   }
 }
 
 /// Panels [panel, panel_end) by inputs [first, end) in strips of `width`, over all rows.
 void weight_gradient_part(const WeightGradient& g, std::int64_t panel, std::int64_t panel_end,
                           std::int64_t first, std::int64_t end, std::int64_t width, float* space) {
-  float *panels = space, *strips = space + kGradientRows * kChunkPanels * kPanelWidth;
+  float *panels = space, *strips = space + kChunkPanels * kPackedPanel;
   for (std::int64_t row = 0; row < g.x.rows; row += kGradientRows) {
     const std::int64_t rows = smaller(kGradientRows, g.x.rows - row);
     pack_strips(g.x, row, rows, first, end, width, strips);
     pack_panels(g.dy, row, rows, panel, panel_end, panels);
     for (std::int64_t p = panel; p < panel_end; ++p) {
-      float* right = panels + (p - panel) * kGradientRows * kPanelWidth;
+      float* right = panels + (p - panel) * kPackedPanel;
       const std::int64_t col = p * kPanelWidth;
       if (g.dbias != nullptr && first == 0)
         add_column_sums(right, rows, g.dbias + col, smaller(kPanelWidth, g.dy.cols - col));
       for (std::int64_t in = first, strip = 0; in < end; in += width, ++strip)
-        multiply<true>({strips + strip * kGradientRows * kLanes, kLanes, smaller(width, end - in), rows,
-                        right, kPanelWidth, 0, kPanelWidth, g.dpanels + (p * g.x.cols + in) * kPanelWidth,
+        multiply<true>({strips + strip * kPackedStrip, kLanes, smaller(width, end - in), rows, right,
+                        kPanelWidth, 0, kPanelWidth, g.dpanels + (p * g.x.cols + in) * kPanelWidth,
                         kPanelWidth, Into::kAdd, nullptr});
     }
   }
+}
+
+/// Tasks take as many panels and strips as the workspace holds, in parts of nearly equal size; few tasks are
+/// a multiple of the threads. More would pack more often.
+struct WeightGrid {
+  std::int64_t panel_chunks, strip_chunks;
+};
+WeightGrid weight_grid(std::int64_t panels, std::int64_t strips, int threads) {
+  WeightGrid grid{divide_up(panels, kChunkPanels), divide_up(strips, kChunkStrips)};
+  if (threads == 1) return grid;
+  const auto tasks = [&] { return grid.panel_chunks * grid.strip_chunks; };
+  while (tasks() < 8 * threads && tasks() % threads != 0 &&
+         (grid.panel_chunks < panels || grid.strip_chunks < strips)) {
+    const bool by_panels =
+        grid.strip_chunks == strips ||
+        (grid.panel_chunks < panels && 2 * panels * grid.strip_chunks >= strips * grid.panel_chunks);
+    ++(by_panels ? grid.panel_chunks : grid.strip_chunks);
+  }
+  return grid;
 }
 
 void linear_backward_weight(ConstMatrix x, ConstMatrix dy, float* dpanels, float* dbias, int threads) {
@@ -207,20 +243,16 @@ void linear_backward_weight(ConstMatrix x, ConstMatrix dy, float* dpanels, float
   const WeightGradient g{x, dy, dpanels, dbias};
   const std::int64_t panels = panel_count(dy.cols), strips = larger(1, divide_up(x.cols, kTileRows));
   const std::int64_t width = larger(1, divide_up(x.cols, strips));
-  std::int64_t panel_step = smaller(panels, kChunkPanels), strip_step = smaller(strips, kChunkStrips);
-  while (threads > 1 && divide_up(panels, panel_step) * divide_up(strips, strip_step) < 2 * threads &&
-         panel_step * strip_step > 1)
-    (panel_step > strip_step ? panel_step : strip_step) = divide_up(larger(panel_step, strip_step), 2);
-  const std::int64_t strip_chunks = divide_up(strips, strip_step);
+  const WeightGrid grid = weight_grid(panels, strips, threads);
   float* spaces = workspace(threads * kBlockFloats);
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
-  for (std::int64_t task = 0; task < divide_up(panels, panel_step) * strip_chunks; ++task) {
-    const std::int64_t panel = task / strip_chunks * panel_step,
-                       first = task % strip_chunks * strip_step * width;
-    if (first >= x.cols && first > 0) continue;
-    weight_gradient_part(g, panel, smaller(panels, panel + panel_step), first,
-                         smaller(x.cols, first + strip_step * width), width,
-                         spaces + omp_get_thread_num() * kBlockFloats);
+  for (std::int64_t task = 0; task < grid.panel_chunks * grid.strip_chunks; ++task) {
+    const std::int64_t i = task / grid.strip_chunks, j = task % grid.strip_chunks;
+    const std::int64_t first = smaller(x.cols, j * strips / grid.strip_chunks * width),
+                       end = smaller(x.cols, (j + 1) * strips / grid.strip_chunks * width);
+    if (first == end && j > 0) continue;
+    weight_gradient_part(g, i * panels / grid.panel_chunks, (i + 1) * panels / grid.panel_chunks, first, end,
+                         width, spaces + omp_get_thread_num() * kBlockFloats);
   }
 }
 

@@ -31,6 +31,8 @@ enum class Into {
   kAdd,       ///< y = y + sum
 };
 
+constexpr std::int64_t kStepsAhead = 16;  ///< Steps of a panel that are asked for early.
+
 /// y[rows, cols] of x[rows, depth] times a right side of panels: panel p, step k at b + p * panel_stride + k
 /// * b_stride, 32 floats each. A row-major [depth, cols] matrix is panels too: b_stride its row stride,
 /// panel_stride 32. Vectors of a panel are read whole.
@@ -72,6 +74,11 @@ FERRO_INLINE void register_tile(const float* x, std::int64_t x_stride, std::int6
       const Vec left = broadcast(kTransposed ? x[r] : x[r * x_stride]);
 #pragma GCC unroll 8
       for (int c = 0; c < kVecs; ++c) acc[r][c] = fma(left, right[c], acc[r][c]);
+    }
+    // High tiles walk a panel that lies in a farther cache.
+    if constexpr (!kTransposed && kVecs == kPanelVecs) {
+#pragma GCC unroll 8
+      for (int c = 0; c < kVecs; ++c) __builtin_prefetch(b + kStepsAhead * b_stride + c * kLanes);
     }
     b += b_stride;
     x += kTransposed ? x_stride : 1;
