@@ -254,8 +254,14 @@ TEST_CASE("answers that no memory holds are refused with what to lower") {
   const ModelBench bench;
   for (const char* command : {"generate", "eval"})
     expect_exit(64, bench.ask(command, {"-n", "1000000000"}), {"--max-new-tokens", "1048576"});
-  // 2^20 tokens of each of 512 answers: 2 layers of 2 key and value heads of 32 numbers are 1 kB a token.
-  expect_exit(64, bench.ask("generate", {"--prompt", "x", "-n", "1048576", "-g", "512"}),
+  // 2^20 tokens of each of 512 answers; 64 layers of 2 key and value heads of 32 numbers are 32 kB a token,
+  // in all 17 TB.
+  json config = json::parse(read_file(bench.base / "config.json"));
+  config["text_config"]["num_hidden_layers"] = 64;
+  write_file_atomically(bench.base / "config.json", config.dump());
+  const std::string deep = (bench.folder / "deep").string();
+  succeed({"model", "init", "--like", (bench.base / "config.json").string(), "--out", deep});
+  expect_exit(64, {"generate", "--model", deep, "--prompt", "x", "-n", "1048576", "-g", "512"},
               {"GB for keys and values", "--max-new-tokens or --num-generations"});
 }
 
