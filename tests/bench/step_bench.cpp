@@ -1,6 +1,8 @@
 // The reference and training parts of one GRPO optimizer step, and one SFT step, against the matrix-product
 // floor measured in the same run. Prints one line per measurement and, last, one JSON line a size.
-// Usage: step_bench WORK_FOLDER... [threads=N] [reps=N]; each folder has config.json and work.json.
+// Usage: step_bench WORK_FOLDER... [threads=N] [reps=N] [budget=N] [rate=R]; each folder has config.json and
+// work.json. `budget`: most tokens of a micro-batch of the GRPO step. `rate`, in GFLOP/s, is taken for the
+// floor's instead of measuring one (to profile the steps alone).
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -82,7 +84,8 @@ struct Part {
 
 class SizeBench {
  public:
-  SizeBench(const std::string& folder, int reps) : work_(load_step_work(folder)), reps_(reps) {}
+  SizeBench(const std::string& folder, int reps, std::int64_t budget)
+      : work_(load_step_work(folder)), reps_(reps), budget_(budget) {}
 
   /// Measures; the peak of memory is the process's so far.
   void run() {
@@ -119,8 +122,9 @@ class SizeBench {
     PolicyLossConfig loss;
     loss.beta = 0.04;
     const auto groups = grpo_groups(work_);
-    const std::vector<MicroBatch> micro_batches = pack_groups(groups, std::int64_t{1} << 20);
-    const double forward = forward_flops(work_.config, micro_batches.at(0).batch);
+    const std::vector<MicroBatch> micro_batches = pack_groups(groups, budget_);
+    double forward = 0;
+    for (const MicroBatch& micro : micro_batches) forward += forward_flops(work_.config, micro.batch);
     OptimizerConfig optimizer;
     optimizer.weight_decay = 0.01;
     optimizer.max_grad_norm = 5.0;
@@ -169,6 +173,7 @@ class SizeBench {
 
   StepWork work_;
   int reps_;
+  std::int64_t budget_;
   std::vector<Part> parts_;
   double peak_mib_ = 0;
 };
@@ -176,11 +181,17 @@ class SizeBench {
 int run(const std::vector<std::string>& arguments) {
   std::vector<std::string> folders;
   int reps = 5;
+  double given_rate = 0;
+  std::int64_t budget = 4096;
   for (const std::string& argument : arguments) {
     if (argument.starts_with("threads=")) {
       at::set_num_threads(std::stoi(argument.substr(8)));
     } else if (argument.starts_with("reps=")) {
       reps = std::max(1, std::stoi(argument.substr(5)));
+    } else if (argument.starts_with("budget=")) {
+      budget = std::stoll(argument.substr(7));
+    } else if (argument.starts_with("rate=")) {
+      given_rate = std::stod(argument.substr(5));
     } else {
       folders.push_back(argument);
     }
@@ -194,8 +205,8 @@ int run(const std::vector<std::string>& arguments) {
   fmt::print("{}, kernels {}, {} threads, load {}\n", processor_name(), kernels::best().name,
              at::get_num_threads(), load_average());
   std::vector<SizeBench> sizes;
-  for (const std::string& folder : folders) sizes.emplace_back(folder, reps).run();
-  const double rate = floor_rate();
+  for (const std::string& folder : folders) sizes.emplace_back(folder, reps, budget).run();
+  const double rate = given_rate > 0 ? given_rate : floor_rate();
   for (const SizeBench& size : sizes) size.report(rate);
   fmt::print("load {}\n", load_average());
   return 0;
