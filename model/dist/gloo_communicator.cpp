@@ -1,7 +1,10 @@
 #include "model/dist/gloo_communicator.h"
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <array>
+#include <string_view>
 
 #include <gloo/allgather.h>
 #include <gloo/allgatherv.h>
@@ -24,6 +27,15 @@ const char* name_of(std::int64_t operation) {
   return operation >= 0 && operation < static_cast<std::int64_t>(names.size())
              ? names[static_cast<std::size_t>(operation)]
              : "an unknown operation";
+}
+
+/// LibTorch has functions of the same names that take other arguments.
+void check_library() {
+  void (*const exchange)(gloo::AlltoallvOptions&) = &gloo::alltoallv;
+  Dl_info info{};
+  FERRO_CHECK(dladdr(reinterpret_cast<const void*>(exchange), &info) != 0, "Gloo's library is unknown");
+  FERRO_CHECK(std::string_view(info.dli_fname).find("libtorch") == std::string_view::npos,
+              "Gloo's functions come from {}: libgloo must be linked before LibTorch", info.dli_fname);
 }
 
 /// Gloo's way to exchange addresses, through the job's store.
@@ -234,6 +246,7 @@ class GlooCommunicator final : public Communicator {
 std::unique_ptr<Communicator> make_gloo_communicator(std::shared_ptr<RankStore> store, int rank,
                                                      int world_size, const GlooOptions& options) {
   FERRO_CHECK(world_size > 0 && rank >= 0 && rank < world_size, "rank {} of {}", rank, world_size);
+  check_library();
   if (world_size == 1) return std::move(make_thread_communicators(1).front());
   return std::make_unique<GlooCommunicator>(std::move(store), rank, world_size, options);
 }
