@@ -92,7 +92,7 @@ TEST_CASE("a run judged by services is byte for byte the run judged in its proce
   REQUIRE(here.exit_code == 0);
   // Verdicts matter to these weights.
   REQUIRE(job.first_metrics("here").at("grad_norm").get<double>() > 0);
-  REQUIRE(job.weights("here") != job.weights("asked"));
+  REQUIRE((job.weights("here") != job.weights("asked")));
 
   {
     RewardProcess first(kAnyPort), second(kAnyPort);
@@ -105,8 +105,8 @@ TEST_CASE("a run judged by services is byte for byte the run judged in its proce
     CHECK_THAT(first.errors(), Catch::Contains("24 groups judged"));
     CHECK_THAT(second.errors(), Catch::Contains("24 groups judged"));
   }
-  CHECK(job.weights("services") == job.weights("here"));
-  CHECK(job.metrics("services") == job.metrics("here"));
+  CHECK((job.weights("services") == job.weights("here")));
+  CHECK((job.metrics("services") == job.metrics("here")));
 
   std::optional<RewardProcess> service(std::in_place, kAnyPort);
   const std::string address = service->address();
@@ -123,8 +123,8 @@ TEST_CASE("a run judged by services is byte for byte the run judged in its proce
   CHECK_THAT(killed.err, Catch::Contains("no reward service can be reached"));
   CHECK(service->end(SIGTERM) == 0);
   CHECK(service->errors().find(" 0 groups judged") == std::string::npos);
-  CHECK(job.weights("killed") == job.weights("here"));
-  CHECK(job.metrics("killed") == job.metrics("here"));
+  CHECK((job.weights("killed") == job.weights("here")));
+  CHECK((job.metrics("killed") == job.metrics("here")));
 }
 
 TEST_CASE("a service with other functions, or none that answers, stops a run before it begins") {
