@@ -47,8 +47,8 @@ class Walker {
   std::int32_t id() const { return ids_[at_]; }
 
   MropePositions finish() {
-    out_.next = highest_ + 1;
-    out_.delta = out_.next - static_cast<std::int32_t>(ids_.size());
+    out_.next = next_;
+    out_.delta = highest_ + 1 - static_cast<std::int32_t>(ids_.size());
     return std::move(out_);
   }
 

@@ -23,8 +23,10 @@ enum class PositionRule { kHub, kTransformers5 };
 
 struct MropePositions {
   std::vector<std::int32_t> ids;  ///< [3, S] row-major: temporal, height, width.
-  std::int32_t next = 0;          ///< Position of the first generated token (all three axes): max + 1.
-  std::int32_t delta = 0;         ///< next - S ("rope_deltas").
+  /// Of the first generated token, all three axes: where text goes on. By the rule of transformers 5 that can
+  /// be below a video's temporal positions; by the hub's it is always max + 1.
+  std::int32_t next = 0;
+  std::int32_t delta = 0;  ///< max + 1 - S ("rope_deltas").
 };
 
 /// M-RoPE position ids of one unpadded sequence. `media` in the order of their placeholder runs. Source: the

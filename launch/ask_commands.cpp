@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -24,7 +25,7 @@ constexpr std::int64_t kMaxCount = 1'000'000'000;
 struct QuestionOptions {
   AskingOptions asking;
   std::vector<std::string> images, video_frames;
-  std::string prompt;
+  std::optional<std::string> prompt;
   double frames_per_second = 2.0;
   bool raw = false, logprobs = false, ids = false;
 };
@@ -87,8 +88,8 @@ Asking asked_as(const QuestionOptions& options) {
 /// A question on the command line is the one meant, before the configuration's.
 Question question_of(const QuestionOptions& options, const Asking& asking) {
   Question question;
-  question.text = options.prompt.empty() ? asking.data.question : options.prompt;
-  if (question.text.empty()) fail(ErrorCode::kUsage, "no question: give --prompt");
+  question.text = options.prompt.value_or(asking.data.question);
+  if (question.text.empty() && !options.prompt) fail(ErrorCode::kUsage, "no question: give --prompt");
   require_text("the question", question.text);
   question.images = existing("image", options.images);
   question.video_frames = existing("video frame", options.video_frames);

@@ -5,8 +5,11 @@
 namespace ferro {
 namespace {
 
+constexpr const char* kHead = "lm_head.weight";
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
+
 bool is_redundant(const std::string& name, const ModelConfig& config) {
-  return name.ends_with(".inv_freq") || (config.tie_word_embeddings && name == "lm_head.weight");
+  return name.ends_with(".inv_freq") || (config.tie_word_embeddings && name == kHead);
 }
 
 bool is_float(const std::string& dtype) {
@@ -34,6 +37,16 @@ std::vector<std::string> tensor_differences(const CheckpointReader& checkpoint, 
     if (!table.by_name.contains(name) && !is_redundant(name, config))
       lines.push_back(fmt::format("extra: {}", place.name));
   return lines;
+}
+
+std::vector<std::string> tied_head_difference(const CheckpointReader& checkpoint, const ModelConfig& config) {
+  if (!config.tie_word_embeddings || !checkpoint.places().contains(kHead)) return {};
+  const bool same = checkpoint.tensor(kHead).equal(checkpoint.tensor(kEmbedding));
+  checkpoint.release(kHead);
+  checkpoint.release(kEmbedding);
+  if (same) return {};
+  return {
+      fmt::format("config.json ties the head to the embedding, but {} differs from {}", kHead, kEmbedding)};
 }
 
 }  // namespace ferro

@@ -14,4 +14,8 @@ namespace ferro {
 std::vector<std::string> tensor_differences(const CheckpointReader& checkpoint, const ArenaTable& table,
                                             const ModelConfig& config);
 
+/// A line when a tied model's file holds a head that is not the embedding: some writers store a copy. Reads
+/// both; for a checkpoint without tensor_differences.
+std::vector<std::string> tied_head_difference(const CheckpointReader& checkpoint, const ModelConfig& config);
+
 }  // namespace ferro

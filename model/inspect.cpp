@@ -148,8 +148,11 @@ std::string tensors_in(const CheckpointReader& checkpoint, const ArenaTable& tab
   return list;
 }
 
+/// Shards without their index too: opening them then says what is missing.
 bool has_weights(const fs::path& folder) {
-  return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder))
+    if (entry.path().extension() == ".safetensors") return true;
+  return fs::exists(folder / "model.safetensors.index.json");
 }
 
 }  // namespace
@@ -210,6 +213,7 @@ Inspection inspect_model(const fs::path& model, bool all_tensors) {
     const std::string tensors = tensors_in(checkpoint, table, parts);
     inspection.report += table_of(parts, "in files") + work_lines(config);
     inspection.problems = tensor_differences(checkpoint, table, config);
+    if (inspection.problems.empty()) inspection.problems = tied_head_difference(checkpoint, config);
     check_processor(model, config, inspection);
     if (all_tensors) inspection.report += "\n" + tensors;
   }

@@ -10,20 +10,6 @@
 namespace ferro {
 namespace {
 
-constexpr const char* kHead = "lm_head.weight";
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
-
-/// Some writers store a tied head as a copy of the embedding.
-void check_tied_head(const CheckpointReader& checkpoint, const ModelConfig& config,
-                     const std::filesystem::path& folder) {
-  if (!config.tie_word_embeddings || !checkpoint.places().contains(kHead)) return;
-  if (!checkpoint.tensor(kHead).equal(checkpoint.tensor(kEmbedding)))
-    fail(ErrorCode::kData, "{}: config.json ties the head to the embedding, but {} differs from {}",
-         folder.string(), kHead, kEmbedding);
-  checkpoint.release(kHead);
-  checkpoint.release(kEmbedding);
-}
-
 /// Piece by piece: what of the file has been copied is not needed again.
 void import_tensor(const CheckpointReader& checkpoint, const ParameterInfo& info, ParameterArena& arena) {
   constexpr std::int64_t kPieceBytes = std::int64_t{1} << 24, kPanelRows = 32;
@@ -45,12 +31,12 @@ Model load_model(const std::filesystem::path& folder, bool with_gradients, bool 
   Model model;
   model.config = ModelConfig::load_folder(folder);
   const CheckpointReader checkpoint(folder);
-  const std::vector<std::string> wrong =
+  std::vector<std::string> wrong =
       tensor_differences(checkpoint, ArenaTable::make(model.config, panels), model.config);
+  if (wrong.empty()) wrong = tied_head_difference(checkpoint, model.config);
   if (!wrong.empty())
     fail(ErrorCode::kData, "{}: the tensors are not those of config.json:\n  {}", folder.string(),
          fmt::join(wrong, "\n  "));
-  check_tied_head(checkpoint, model.config, folder);
 
   model.arena = ParameterArena::allocate(model.config, panels, with_gradients, dtype);
   for (const ParameterInfo& info : model.arena.table.parameters) import_tensor(checkpoint, info, model.arena);

@@ -48,6 +48,23 @@ TEST_CASE("the rules differ on video: fractions of seconds, and where text goes 
         Ids{0, 0, 1, 0, 0, 1, 0, 0, 1});
 }
 
+TEST_CASE("an answer goes on where text does, which after a long video is below its last seconds") {
+  // Three frame pairs of one token, two seconds each: times 0, 4, 8. Hub: text at 9. Transformers 5: text at
+  // 0
+  // + max(1, 1) = 1, though the largest position is 8.
+  const Ids ids{kVideo, kVideo, kVideo, 7};
+  const Media media{medium({3, 2, 2}, true, 2.0)};
+  const MropePositions hub = mrope_positions(ids, media, kTokens, PositionRule::kHub);
+  CHECK(hub.ids[3] == 9);
+  CHECK(hub.next == 10);
+  CHECK(hub.delta == 6);
+  const MropePositions newer = mrope_positions(ids, media, kTokens, PositionRule::kTransformers5);
+  CHECK(newer.ids[2] == 8);
+  CHECK(newer.ids[3] == 1);
+  CHECK(newer.next == 2);
+  CHECK(newer.delta == 5);
+}
+
 TEST_CASE("placeholders that do not match the grids are refused") {
   CHECK_THROWS_WITH(mrope_positions(Ids{kImage, 1}, Media{medium({1, 4, 4})}, kTokens),
                     Catch::Contains("needs 4"));

@@ -54,6 +54,11 @@ Row unpadded_row(const json& item, std::size_t row, const VisionTokens& tokens, 
   return out;
 }
 
+bool ends_in_text(const Row& row, const VisionTokens& tokens) {
+  return !row.ids.empty() && row.ids.back() != tokens.image_token_id &&
+         row.ids.back() != tokens.video_token_id;
+}
+
 void compare(const json& item, const VisionTokens& tokens, PositionRule rule, const json& positions,
              const json& deltas) {
   std::size_t compared = 0, different = 0;
@@ -72,8 +77,16 @@ void compare(const json& item, const VisionTokens& tokens, PositionRule rule, co
       }
     }
     // The old rule subtracts the padded length.
-    const std::size_t length = rule == PositionRule::kHub ? item["input_ids"][row].size() : input.ids.size();
-    check(got.next - static_cast<std::int32_t>(length), deltas[row][0]);
+    const std::size_t padding =
+        rule == PositionRule::kHub ? item["input_ids"][row].size() - input.ids.size() : 0;
+    check(got.delta - static_cast<std::int32_t>(padding), deltas[row][0]);
+    if (ends_in_text(input, tokens)) {
+      // Without its last token the row goes on where the reference placed that token.
+      Row shorter = input;
+      shorter.ids.pop_back();
+      const std::int32_t next = mrope_positions(shorter.ids, shorter.media, tokens, rule).next;
+      for (std::size_t axis = 0; axis < 3; ++axis) check(next, positions[axis][row][input.places.back()]);
+    }
   }
   testing::report_equality("positions by the " +
                                std::string(rule == PositionRule::kHub ? "hub's" : "transformers 5") +

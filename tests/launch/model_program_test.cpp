@@ -222,6 +222,11 @@ TEST_CASE("a prompt that would lose image tokens is refused with its pictures' n
               bench.ask("generate", {"--prompt", "What is it?", "--image", bench.picture("a.png"), "--image",
                                      bench.picture("b.png"), "--max-prompt-length", "20"}),
               {"a.png", "b.png", "8 of them from 2 images", "max_prompt_length is 20"});
+  // An empty question is one too; none at all is not.
+  succeed(bench.ask("generate", {"--prompt", "", "-n", "2"}));
+  succeed(bench.ask("generate", {"--prompt", "", "--image", bench.picture("a.png"), "-n", "2"}));
+  expect_exit(64, bench.ask("generate", {"-n", "2"}), {"--prompt"});
+  expect_exit(65, bench.ask("generate", {"--raw", "--prompt", ""}), {"empty"});
   expect_exit(65, bench.ask("generate", {"--raw", "--prompt", "x<|image_pad|>"}),
               {"more placeholders than its 0"});
   expect_exit(65, bench.ask("generate", {"--raw", "--prompt", "x", "--image", bench.picture("a.png")}),

@@ -19,7 +19,7 @@ at::Tensor logits_of(const Model& model, const GoldenCase& golden) {
   return linear(text_forward(model.weights, golden.batch, model.config), model.weights.head);
 }
 
-// The bound: transformers 5.24 (eager attention, one thread of a CPU) with the same weights in bfloat16
+// The bound: transformers (eager attention, one thread of a CPU) with the same weights in bfloat16
 // differs from the golden fp32 logits by 0.029 to 0.036 of their root mean square, and by 0.043 to 0.063 of
 // the largest; this code by 0.026 to 0.035 and 0.047 to 0.078 (what this test prints). Three times
 // transformers' worst is allowed, because other weights and depths round otherwise. Mistakes of the bfloat16

@@ -138,6 +138,38 @@ TEST_CASE("a report names every tensor that is not the model's, and sums its par
   CHECK(parts[4].parameters == 40);
 }
 
+TEST_CASE("a tied model whose file holds another head is a problem, and does not load") {
+  const ScratchFolder scratch;
+  const fs::path folder = scratch / "model";
+  const Model model = small_model(true, true);
+  const auto write_with_head = [&](double added) {
+    std::vector<NamedShape> tensors{{"lm_head.weight", {67, 40}}};
+    for (const ParameterInfo& info : model.arena.table.parameters) tensors.push_back({info.name, info.shape});
+    write_safetensors(folder / "model.safetensors", tensors, at::kFloat, [&](const std::string& name) {
+      return name == "lm_head.weight" ? model.arena.export_parameter("model.embed_tokens.weight").add(added)
+                                      : model.arena.export_parameter(name);
+    });
+  };
+  save_model(model, folder, {});
+  write_with_head(0);
+  CHECK(inspect_model(folder, false).problems.empty());
+  write_with_head(0.5);
+  const Inspection inspection = inspect_model(folder, false);
+  REQUIRE(inspection.problems.size() == 1);
+  CHECK_THAT(inspection.problems[0], Catch::Contains("ties the head") && Catch::Contains("lm_head.weight"));
+  testing::expect_error(ErrorCode::kData, [&] { load_model(folder, false); },
+                        {"ties the head", "lm_head.weight"});
+}
+
+TEST_CASE("shards without their index are no model") {
+  const ScratchFolder scratch;
+  const fs::path folder = scratch / "model";
+  save_model(small_model(true, true), folder, {});
+  fs::rename(folder / "model.safetensors", folder / "model-00001-of-00002.safetensors");
+  testing::expect_error(ErrorCode::kIo, [&] { inspect_model(folder, false); },
+                        {"model.safetensors.index.json"});
+}
+
 TEST_CASE("a processor that cuts other patches than the model takes is a problem") {
   const ScratchFolder scratch;
   const fs::path folder = scratch / "model";
