@@ -90,6 +90,9 @@ Question question_of(const QuestionOptions& options, const Asking& asking) {
   Question question;
   question.text = options.prompt.value_or(asking.data.question);
   if (question.text.empty() && !options.prompt) fail(ErrorCode::kUsage, "no question: give --prompt");
+  if (question.text.empty() && options.raw)
+    fail(ErrorCode::kUsage,
+         "the prompt is empty: with --raw nothing is put around it, and a model needs a token");
   require_text("the question", question.text);
   question.images = existing("image", options.images);
   question.video_frames = existing("video frame", options.video_frames);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <string_view>
 
 #include <gloo/allgather.h>
@@ -247,6 +248,9 @@ std::unique_ptr<Communicator> make_gloo_communicator(std::shared_ptr<RankStore> 
                                                      int world_size, const GlooOptions& options) {
   FERRO_CHECK(world_size > 0 && rank >= 0 && rank < world_size, "rank {} of {}", rank, world_size);
   check_library();
+  // Gloo writes to sockets without MSG_NOSIGNAL: a peer that is gone must be an error, not the end of this
+  // process.
+  std::signal(SIGPIPE, SIG_IGN);
   if (world_size == 1) return std::move(make_thread_communicators(1).front());
   return std::make_unique<GlooCommunicator>(std::move(store), rank, world_size, options);
 }

@@ -23,7 +23,7 @@ struct GlooOptions {
 /// Before each collective the ranks agree on operation, size and dtype (Error{kInternal} naming both sides).
 /// Error{kUnavailable} when one does not end in time or a peer is gone: it names this rank, the collective by
 /// kind and number, and the ranks that are behind by what they posted in the store. The group is then of no
-/// more use, and the other ranks are released.
+/// more use, and the other ranks are released. From the first group on, the process ignores SIGPIPE.
 std::unique_ptr<Communicator> make_gloo_communicator(std::shared_ptr<RankStore> store, int rank,
                                                      int world_size, const GlooOptions& options);
 

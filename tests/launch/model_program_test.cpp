@@ -226,7 +226,7 @@ TEST_CASE("a prompt that would lose image tokens is refused with its pictures' n
   succeed(bench.ask("generate", {"--prompt", "", "-n", "2"}));
   succeed(bench.ask("generate", {"--prompt", "", "--image", bench.picture("a.png"), "-n", "2"}));
   expect_exit(64, bench.ask("generate", {"-n", "2"}), {"--prompt"});
-  expect_exit(65, bench.ask("generate", {"--raw", "--prompt", ""}), {"empty"});
+  expect_exit(64, bench.ask("generate", {"--raw", "--prompt", ""}), {"empty"});
   expect_exit(65, bench.ask("generate", {"--raw", "--prompt", "x<|image_pad|>"}),
               {"more placeholders than its 0"});
   expect_exit(65, bench.ask("generate", {"--raw", "--prompt", "x", "--image", bench.picture("a.png")}),
