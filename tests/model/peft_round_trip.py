@@ -54,7 +54,7 @@ def transformers_model(folder):
 def compare(ferro, what, model, options, processor, pictures, base_options=None):
     """Largest difference of the log-probs of an answer that ferro samples; with the base, they must differ."""
     worst = 0.0
-    for case, images, content in cases(pictures):
+    for case, images, content in cases(pictures, False):
         if case not in ("text", "one image"):
             continue
         ask = ["--prompt", QUESTION, *images]
