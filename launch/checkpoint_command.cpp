@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 
 #include "core/atomic_file.h"
+#include "core/byte_text.h"
 #include "core/error.h"
 #include "launch/cli.h"
 #include "trainer/checkpoint/checkpoint_folder.h"
@@ -29,14 +30,6 @@ std::vector<FoundCheckpoint> checkpoints_at(const fs::path& path) {
   return found;
 }
 
-std::string readable(std::uint64_t bytes) {
-  constexpr const char* kUnits[] = {"B", "KB", "MB", "GB", "TB"};
-  auto size = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  for (; size >= 1000 && unit < 4; ++unit) size /= 1000;
-  return fmt::format("{:.{}f} {}", size, unit == 0 ? 0 : 1, kUnits[unit]);
-}
-
 int list(const fs::path& path) {
   fmt::print("{:>9}  {:<20}  {:>9}  {}\n", "step", "written", "size", "state");
   for (const FoundCheckpoint& checkpoint : checkpoints_at(path)) {
@@ -46,7 +39,7 @@ int list(const fs::path& path) {
     if (damage.empty()) {
       const Manifest manifest = read_manifest(checkpoint.folder);
       written = manifest.created.substr(0, 19);
-      size = readable(manifest.bytes());
+      size = byte_text(manifest.bytes());
       step = manifest.step;
     }
     fmt::print("{:>9}  {:<20}  {:>9}  {}\n", step, written, size,
@@ -62,7 +55,7 @@ int verify(const fs::path& path) {
     if (damage.empty()) {
       const Manifest manifest = read_manifest(checkpoint.folder);
       fmt::print("{}: whole, {} files, {}\n", checkpoint.folder.string(), manifest.files.size(),
-                 readable(manifest.bytes()));
+                 byte_text(manifest.bytes()));
     }
     for (const std::string& line : damage) fmt::print("{}\n", line);
     damaged += damage.empty() ? 0 : 1;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/atomic_file.h"
+#include "core/byte_text.h"
 #include "core/error.h"
 #include "model/arena.h"
 #include "model/checkpoint_check.h"
@@ -51,14 +52,6 @@ double matrix_flops(const ParameterInfo& info, Part part, const VisionConfig& vi
                          : flops;
 }
 
-std::string human_bytes(std::int64_t bytes) {
-  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < std::size(units); ++unit) value /= 1024;
-  return fmt::format("{:.{}f} {}", value, unit == 0 ? 0 : 1, units[unit]);
-}
-
 std::string human_flops(double flops) {
   const char* const units[] = {" ", " k", " M", " G", " T"};
   std::size_t unit = 0;
@@ -88,12 +81,14 @@ std::string table_of(const std::vector<PartSummary>& parts, const std::string& b
       fmt::format("{:<10} {:>14} {:>14} {:>16}\n", "part", "parameters", bytes_title, "FLOPs per token");
   PartSummary total;
   for (const PartSummary& part : parts) {
-    table += fmt::format("{:<10} {:>14} {:>14} {:>16}\n", part.part, part.parameters, human_bytes(part.bytes),
-                         human_flops(part.flops_per_token));
+    table +=
+        fmt::format("{:<10} {:>14} {:>14} {:>16}\n", part.part, part.parameters,
+                    byte_text(static_cast<std::uint64_t>(part.bytes)), human_flops(part.flops_per_token));
     total.parameters += part.parameters;
     total.bytes += part.bytes;
   }
-  table += fmt::format("{:<10} {:>14} {:>14}\n", "total", total.parameters, human_bytes(total.bytes));
+  table += fmt::format("{:<10} {:>14} {:>14}\n", "total", total.parameters,
+                       byte_text(static_cast<std::uint64_t>(total.bytes)));
   return table + "FLOPs: forward, 2 per multiply-add of matrices; vision and merger per image token.\n";
 }
 
