@@ -23,4 +23,17 @@ void expect_error(ErrorCode code, Action&& action, const std::vector<std::string
   FAIL_CHECK("no error was thrown");
 }
 
+/// The code that `action` ends with, and its message into `what`; it must throw.
+template <class Action>
+ErrorCode code_of(Action&& action, std::string* what = nullptr) {
+  try {
+    action();
+  } catch (const Error& error) {
+    if (what != nullptr) *what = error.what();
+    return error.code();
+  }
+  FAIL("no error was thrown");
+  return ErrorCode::kInternal;
+}
+
 }  // namespace ferro::testing

@@ -19,9 +19,9 @@ struct Workshop {
   ScratchFolder folder;
 
   Workshop() {
-    run({"data", "faces", "--out", (folder / "faces").string(), "--count", "24", "--identities", "8"});
-    run({"model", "init", "--tokenizer-text", (folder / "faces").string() + "/sft.json", "--out",
-         (folder / "base").string(), "--vocab-size", "400"});
+    succeed({"data", "faces", "--out", (folder / "faces").string(), "--count", "24", "--identities", "8"});
+    succeed({"model", "init", "--tokenizer-text", (folder / "faces").string() + "/sft.json", "--out",
+             (folder / "base").string(), "--vocab-size", "400"});
     const std::string model = "model_name_or_path: " + (folder / "base").string() +
                               "\nlogging_steps: 3\nsave_steps: 2\noptimizer: {learning_rate: 1.0e-3}\n";
     const std::string rows = "data: {system_prompt: none, train_file: " + (folder / "faces").string();
@@ -32,12 +32,6 @@ struct Workshop {
                               "max_completion_length: 8\nsave_rollouts_steps: 1\n" + rows + "/rl.json}\n");
   }
 
-  static ProgramRun run(const std::vector<std::string>& arguments) {
-    ProgramRun result = run_ferro(arguments);
-    INFO(result.err);
-    REQUIRE(result.exit_code == 0);
-    return result;
-  }
   fs::path out(const std::string& name) const { return folder / name; }
   std::vector<std::string> train(const std::string& job, const std::string& name) const {
     return {"train",
@@ -72,7 +66,7 @@ struct Workshop {
 TEST_CASE("a run killed at any stage of writing a checkpoint resumes to the same bytes") {
   const Workshop shop;
   for (const std::string job : {"sft", "grpo"}) {
-    Workshop::run(shop.train(job, job));
+    succeed(shop.train(job, job));
     // The second checkpoint, so that there is one to go back to; then the first, so that there is none.
     for (const char* point :
          {"checkpoint.begun:2", "checkpoint.weights:2", "checkpoint.moments:2", "checkpoint.optimizer:2",
@@ -81,7 +75,7 @@ TEST_CASE("a run killed at any stage of writing a checkpoint resumes to the same
       if (job == "grpo" && std::string(point).find("manifest") == std::string::npos) continue;
       const std::string name = job + "_" + point;
       shop.kill_at(job, name, point);
-      Workshop::run(shop.train(job, name));
+      succeed(shop.train(job, name));
       shop.check_same(job, name);
       CHECK(std::distance(fs::directory_iterator(shop.out(name) / "checkpoints"), {}) == 2);
     }
@@ -90,17 +84,17 @@ TEST_CASE("a run killed at any stage of writing a checkpoint resumes to the same
 
 TEST_CASE("a run killed again and again, while it trains and while it saves, ends as an undisturbed one") {
   const Workshop shop;
-  Workshop::run(shop.train("sft", "whole"));
+  succeed(shop.train("sft", "whole"));
   for (const char* point :
        {"train.step:1", "train.step:3", "checkpoint.synced:1", "train.step:2", "train.step:1"})
     shop.kill_at("sft", "killed", point);
-  Workshop::run(shop.train("sft", "killed"));
+  succeed(shop.train("sft", "killed"));
   shop.check_same("whole", "killed");
 }
 
 TEST_CASE("SIGTERM ends with 75, and the same command goes on to the same bytes") {
   const Workshop shop;
-  Workshop::run(shop.train("sft", "whole"));
+  succeed(shop.train("sft", "whole"));
   ProgramRun run = run_ferro(shop.train("sft", "stopped"), [&](pid_t child) {
     for (int tries = 0; tries < 60'000 && !fs::exists(shop.out("stopped") / "config.yaml"); ++tries)
       usleep(1000);
@@ -109,21 +103,21 @@ TEST_CASE("SIGTERM ends with 75, and the same command goes on to the same bytes"
   INFO(run.err);
   CHECK(run.exit_code == 75);
   CHECK_THAT(run.err, Catch::Contains("--resume goes on"));
-  Workshop::run(shop.train("sft", "stopped"));
+  succeed(shop.train("sft", "stopped"));
   shop.check_same("whole", "stopped");
 }
 
 TEST_CASE("checkpoints are listed, verified and exported, and damage is named") {
   const Workshop shop;
-  Workshop::run(shop.train("sft", "run"));
+  succeed(shop.train("sft", "run"));
   const std::string run = shop.out("run").string();
-  CHECK_THAT(Workshop::run({"checkpoint", "list", run}).out,
+  CHECK_THAT(succeed({"checkpoint", "list", run}).out,
              Catch::Contains("        4  ") && Catch::Contains("        6  ") && Catch::Contains("whole"));
-  CHECK_THAT(Workshop::run({"checkpoint", "verify", run}).out, Catch::Contains("step-000006: whole"));
+  CHECK_THAT(succeed({"checkpoint", "verify", run}).out, Catch::Contains("step-000006: whole"));
   const std::string out = shop.out("exported").string();
-  Workshop::run({"checkpoint", "export", run, "-o", out});
+  succeed({"checkpoint", "export", run, "-o", out});
   CHECK(read_file(out + "/model.safetensors") == read_file(run + "/model/model.safetensors"));
-  CHECK_THAT(Workshop::run({"model", "inspect", out}).out, Catch::Contains("sha256"));
+  CHECK_THAT(succeed({"model", "inspect", out}).out, Catch::Contains("sha256"));
   CHECK(run_ferro({"checkpoint", "export", run, "-o", out}).exit_code == 64);
 
   const fs::path file = run + "/checkpoints/step-000006/optimizer/rank-000.safetensors";
@@ -139,7 +133,7 @@ TEST_CASE("checkpoints are listed, verified and exported, and damage is named") 
     words.insert(words.end(), {"--set", "max_steps=7"});
     return words;
   }();
-  const ProgramRun resumed = Workshop::run(longer);
+  const ProgramRun resumed = succeed(longer);
   CHECK_THAT(resumed.err,
              Catch::Contains("rank-000.safetensors: has SHA-256") && Catch::Contains("after step 4"));
   CHECK(run_ferro({"checkpoint", "verify", shop.out("faces").string()}).exit_code == 65);

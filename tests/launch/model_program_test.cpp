@@ -25,13 +25,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using Words = std::vector<std::string>;
 
-ProgramRun succeed(const Words& words) {
-  ProgramRun run = run_ferro(words);
-  INFO(run.err);
-  REQUIRE(run.exit_code == 0);
-  return run;
-}
-
 void expect_exit(int code, const Words& words, const std::vector<std::string>& parts) {
   const ProgramRun run = run_ferro(words);
   INFO(run.err);

@@ -87,18 +87,14 @@ const std::vector<std::string> kAnyPort{"--listen", "127.0.0.1:0"};
 TEST_CASE("a run judged by services is byte for byte the run judged in its process, also when one dies") {
   const Job job;
   job.take_solutions_from_the_model();
-  const ProgramRun here = run_ferro(job.command("here", ""));
-  INFO(here.err);
-  REQUIRE(here.exit_code == 0);
+  succeed(job.command("here", ""));
   // Verdicts matter to these weights.
   REQUIRE(job.first_metrics("here").at("grad_norm").get<double>() > 0);
   REQUIRE((job.weights("here") != job.weights("asked")));
 
   {
     RewardProcess first(kAnyPort), second(kAnyPort);
-    const ProgramRun run = run_ferro(job.command("services", first.address() + ", " + second.address()));
-    INFO(run.err);
-    REQUIRE(run.exit_code == 0);
+    succeed(job.command("services", first.address() + ", " + second.address()));
     CHECK(first.end(SIGTERM) == 0);
     CHECK(second.end(SIGTERM) == 0);
     // 12 steps of 4 groups, in turn.

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <catch2/catch.hpp>
 
 #include "core/atomic_file.h"
 #include "tests/core/scratch_folder.h"
@@ -55,6 +56,14 @@ inline ProgramRun run_ferro(const std::vector<std::string>& arguments,
   run.err = read_file(err);
   run.seconds = static_cast<double>(end.tv_sec - begin.tv_sec) +
                 1e-9 * static_cast<double>(end.tv_nsec - begin.tv_nsec);
+  return run;
+}
+
+/// The same for what must succeed.
+inline ProgramRun succeed(const std::vector<std::string>& arguments) {
+  ProgramRun run = run_ferro(arguments);
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
   return run;
 }
 

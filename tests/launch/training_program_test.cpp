@@ -24,9 +24,10 @@ struct Workshop {
   ScratchFolder folder;
 
   Workshop() {
-    run({"data", "faces", "--out", faces().string(), "--count", "48", "--identities", "20", "--seed", "2"});
-    run({"model", "init", "--tokenizer-text", (faces() / "sft.json").string(), "--out", base().string(),
-         "--vocab-size", "400"});
+    succeed(
+        {"data", "faces", "--out", faces().string(), "--count", "48", "--identities", "20", "--seed", "2"});
+    succeed({"model", "init", "--tokenizer-text", (faces() / "sft.json").string(), "--out", base().string(),
+             "--vocab-size", "400"});
     write_file_atomically(
         folder / "sft.yaml",
         "model_name_or_path: " + base().string() + "\noutput_dir: " + (folder / "sft").string() +
@@ -45,12 +46,6 @@ struct Workshop {
   fs::path base() const { return folder / "base"; }
   std::string config(const std::string& job) const { return (folder / (job + ".yaml")).string(); }
 
-  static ProgramRun run(const std::vector<std::string>& arguments) {
-    ProgramRun result = run_ferro(arguments);
-    INFO(result.err);
-    REQUIRE(result.exit_code == 0);
-    return result;
-  }
   ProgramRun train(const std::string& job, std::vector<std::string> settings = {}) const {
     std::vector<std::string> words{"train", job, "-c", config(job)};
     for (std::string& setting : settings) {
@@ -89,7 +84,7 @@ TEST_CASE("a run folder names its processes, and the hash of the final weights i
     const auto facts = nlohmann::json::parse(read_file(shop.folder / job / "provenance.json"));
     CHECK(facts["process_ids"]["trainer"].get<int>() > 0);
     CHECK(facts["weights_sha256"] == sha256_of_file(shop.folder / job / "model/model.safetensors"));
-    Workshop::run({"config", "show", (shop.folder / job / "config.yaml").string(), "--as", job});
+    succeed({"config", "show", (shop.folder / job / "config.yaml").string(), "--as", job});
   }
 }
 
@@ -124,7 +119,7 @@ TEST_CASE("generate and score print the same log-probs of the same answers") {
     std::vector<std::string> words{command};
     words.insert(words.end(), asked.begin(), asked.end());
     words.insert(words.end(), more.begin(), more.end());
-    return Workshop::run(words).out;
+    return succeed(words).out;
   };
   const std::string sampled = with("generate", {"-n", "9", "-g", "3", "--seed", "5", "--logprobs"});
   std::vector<std::string> given{"--logprobs"};
@@ -151,13 +146,13 @@ TEST_CASE("evaluation writes its figures, and compares two models on the same ro
                                        out,
                                        "--json",
                                        (shop.folder / "r.json").string()};
-  CHECK_THAT(Workshop::run(first).out,
+  CHECK_THAT(succeed(first).out,
              Catch::Contains("accuracy") && Catch::Contains("macro recall") && Catch::Contains("happiness"));
   const auto report = nlohmann::json::parse(read_file(shop.folder / "r.json"));
   CHECK(report["count"] == 48);
   CHECK(lines_of(read_file(out)).size() == 48);
-  CHECK_THAT(Workshop::run({"eval", "--model", shop.base().string(), "--data", rows, "--config",
-                            shop.config("grpo"), "--compare", out})
+  CHECK_THAT(succeed({"eval", "--model", shop.base().string(), "--data", rows, "--config",
+                      shop.config("grpo"), "--compare", out})
                  .out,
              Catch::Contains("+0.0 points on the same 48 rows"));
 }
@@ -202,7 +197,7 @@ TEST_CASE("SIGTERM and SIGINT end training with 75 and a model that loads") {
     INFO(run.err);
     CHECK(run.exit_code == 75);
     CHECK_THAT(run.err, Catch::Contains("told to stop"));
-    Workshop::run({"model", "inspect", (shop.folder / "sft/model").string()});
+    succeed({"model", "inspect", (shop.folder / "sft/model").string()});
   }
 }
 

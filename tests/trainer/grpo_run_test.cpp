@@ -5,12 +5,13 @@
 #include <nlohmann/json.hpp>
 
 #include "core/config.h"
-#include "tests/trainer/tiny_job.h"
+#include "tests/trainer/resume_job.h"
 
 namespace ferro {
 namespace {
 
 using nlohmann::json;
+using testing::code_of;
 using testing::TinyJob;
 
 std::vector<json> lines_of(const std::string& text) {
@@ -18,16 +19,6 @@ std::vector<json> lines_of(const std::string& text) {
   std::istringstream in(text);
   for (std::string line; std::getline(in, line);) lines.push_back(json::parse(line));
   return lines;
-}
-
-ErrorCode code_of(const std::function<void()>& job) {
-  try {
-    job();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  FAIL("no error");
-  return ErrorCode::kInternal;
 }
 
 // A model that writes answers of the right form, some of them right, and runs from it.
@@ -179,6 +170,24 @@ TEST_CASE("pass rates of one run choose the prompts of the next") {
   const auto own = start.run(config);
   CHECK(own[0].at("curriculum/too_easy") == 0);
   CHECK(sum_of(own, "curriculum/too_easy") > 0);
+}
+
+TEST_CASE("pass rates from before a checkpoint choose the prompts of the run that goes on from it") {
+  const ColdStart& start = cold_start();
+  auto config = start.grpo("rated");
+  config.max_steps = 12;  // Rates of the first 8 steps, an epoch, choose the prompts of the last 4.
+  config.curriculum.max_pass_rate = 0.9;
+  config.curriculum.save_pass_rates = true;
+  config.saving.save_steps = 8;
+  const auto lines = start.run(config);
+  REQUIRE(sum_of(lines, "curriculum/too_easy") > 0);
+
+  const std::filesystem::path whole = config.output_dir, copy = start.job.root() / "rated_again";
+  testing::copy_killed_run(whole, copy, 8);
+  config.output_dir = copy.string();
+  config.saving.resume_from_checkpoint = "true";
+  start.run(config);
+  CHECK(testing::differences(whole, copy) == std::set<std::string>{});
 }
 
 TEST_CASE("truncated answers are left out of the loss where they are to be") {

@@ -9,6 +9,7 @@
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
+#include "tests/core/expect_error.h"
 #include "tests/trainer/tiny_job.h"
 
 namespace ferro::testing {
@@ -54,17 +55,6 @@ inline std::set<std::string> differences(const std::filesystem::path& a, const s
   for (const auto& [name, bytes] : right)
     if (!left.contains(name)) names.insert(name);
   return names;
-}
-
-inline ErrorCode code_of_job(const std::function<void()>& job, std::string* what = nullptr) {
-  try {
-    job();
-  } catch (const Error& error) {
-    if (what != nullptr) *what = error.what();
-    return error.code();
-  }
-  FAIL("no error");
-  return ErrorCode::kInternal;
 }
 
 }  // namespace ferro::testing

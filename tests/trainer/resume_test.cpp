@@ -7,7 +7,7 @@
 namespace ferro {
 namespace {
 
-using testing::code_of_job;
+using testing::code_of;
 using testing::copy_killed_run;
 using testing::differences;
 using testing::TinyJob;
@@ -135,7 +135,7 @@ TEST_CASE("a run that is stopped after every step ends as one that is not") {
   job.environment.stop = source.get_token();
   const auto last = [](const auto& config, auto train, const TrainEnvironment& environment) {
     for (std::int64_t step = 1; step < config.max_steps; ++step)
-      CHECK(code_of_job([&] { train(config, environment); }) == ErrorCode::kCheckpointed);
+      CHECK(code_of([&] { train(config, environment); }) == ErrorCode::kCheckpointed);
     train(config, environment);
   };
   sft.output_dir = (job.root() / "c").string();
@@ -167,21 +167,21 @@ TEST_CASE("a resumed run refuses other settings, data and files, with old and ne
   std::string what;
   SftConfig other = config;
   other.optimizer.learning_rate = 0.5;
-  CHECK(code_of_job([&] { train_sft(other, job.environment); }, &what) == ErrorCode::kConfig);
+  CHECK(code_of([&] { train_sft(other, job.environment); }, &what) == ErrorCode::kConfig);
   CHECK_THAT(what, Catch::Contains("optimizer.learning_rate: 0.003 -> 0.5"));
 
   other = config;
   other.data.train_file = (job.root() / "other.json").string();
   write_file_atomically(other.data.train_file, job.read("sft.json") + " ");
-  CHECK(code_of_job([&] { train_sft(other, job.environment); }, &what) == ErrorCode::kData);
+  CHECK(code_of([&] { train_sft(other, job.environment); }, &what) == ErrorCode::kData);
   CHECK_THAT(what, Catch::Contains("other.json (sha256)"));
 
   other = config;
   other.saving.resume_from_checkpoint = (job.root() / "base").string();
-  CHECK(code_of_job([&] { train_sft(other, job.environment); }) == ErrorCode::kConfig);
+  CHECK(code_of([&] { train_sft(other, job.environment); }) == ErrorCode::kConfig);
 
   std::filesystem::resize_file(job.root() / "a/metrics.jsonl", 3);
-  CHECK(code_of_job([&] { train_sft(config, job.environment); }, &what) == ErrorCode::kData);
+  CHECK(code_of([&] { train_sft(config, job.environment); }, &what) == ErrorCode::kData);
   CHECK_THAT(what, Catch::Contains("metrics.jsonl has 3 bytes"));
 }
 
@@ -215,7 +215,7 @@ TEST_CASE("resuming where no checkpoint is begins, and a model without one is no
   train_sft(config, job.environment);  // Complete.
   CHECK(job.read("a/model/model.safetensors") == weights);
   config.max_steps = 2;
-  CHECK(code_of_job([&] { train_sft(config, job.environment); }) == ErrorCode::kConfig);
+  CHECK(code_of([&] { train_sft(config, job.environment); }) == ErrorCode::kConfig);
   CHECK(job.read("a/model/model.safetensors") == weights);
 }
 

@@ -4,23 +4,13 @@
 
 #include <catch2/catch.hpp>
 
+#include "tests/core/expect_error.h"
 #include "tests/trainer/tiny_job.h"
 #include "trainer/policy_setup.h"
 
 namespace ferro {
-namespace {
 
-ErrorCode code_of(const std::function<void()>& job) {
-  try {
-    job();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  FAIL("no error");
-  return ErrorCode::kInternal;
-}
-
-}  // namespace
+using testing::code_of;
 
 TEST_CASE("lines of metrics carry their step, and what is not a number is null") {
   const testing::TemporaryFolder root;

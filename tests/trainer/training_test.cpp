@@ -6,12 +6,14 @@
 
 #include "core/atomic_file.h"
 #include "core/checksum.h"
+#include "tests/core/expect_error.h"
 #include "tests/trainer/tiny_job.h"
 
 namespace ferro {
 namespace {
 
 using nlohmann::json;
+using testing::code_of;
 using testing::TinyJob;
 
 std::vector<json> lines_of(const std::string& text) {
@@ -19,16 +21,6 @@ std::vector<json> lines_of(const std::string& text) {
   std::istringstream in(text);
   for (std::string line; std::getline(in, line);) lines.push_back(json::parse(line));
   return lines;
-}
-
-ErrorCode code_of(const std::function<void()>& job) {
-  try {
-    job();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  FAIL("no error");
-  return ErrorCode::kInternal;
 }
 
 }  // namespace
