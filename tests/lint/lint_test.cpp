@@ -125,7 +125,9 @@ TEST_CASE("machine paths, package hosts and marks of unfinished work are found i
     CHECK(rules(file, std::string("is not imple") + "mented\n") == Names{"word"});
     CHECK(rules(file, std::string("Good enough for n") + "ow.\n") == Names{"word"});
   }
-  CHECK(rules("docs/a.md", "docs/work/x, a/root/b, for nowhere, ../work/x, mkdtemp XXXXXX\n") == kNone);
+  const std::string inside = slash + "work" + slash + "x", home = slash + "root" + slash + "b";
+  CHECK(rules("docs/a.md",
+              "docs" + inside + ", a" + home + ", for nowhere, .." + inside + ", mkdtemp XXXXXX\n") == kNone);
 }
 
 TEST_CASE(
