@@ -12,14 +12,14 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::uint64_t kMaxFileBytes = 1 << 20;
+constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 constexpr int kMaxDepth = 16;
 
 class Reader {
  public:
   explicit Reader(const std::filesystem::path& file) : file_(file.string()) {
     try {
-      root_ = json::parse(read_file(file, kMaxFileBytes), [this](int depth, json::parse_event_t, json&) {
+      root_ = json::parse(read_file(file, kMaxConfigBytes), [this](int depth, json::parse_event_t, json&) {
         if (depth > kMaxDepth)
           fail(ErrorCode::kData, "{}: nested more than {} levels deep", file_, kMaxDepth);
         return true;

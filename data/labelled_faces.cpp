@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 32;
+constexpr std::uint64_t kMaxTableBytes = std::uint64_t{1} << 32;
 constexpr std::int64_t kMaxVotes = 1'000'000'000;
 constexpr std::string_view kVotesPrefix = "votes_";
 
@@ -45,7 +45,7 @@ class CsvFaces {
   CsvFaces(const fs::path& file, const fs::path& image_root, std::string default_split)
       : file_(file.string()),
         default_split_(std::move(default_split)),
-        text_(read_file(file, kMaxFileBytes)) {
+        text_(read_file(file, kMaxTableBytes)) {
     out_.image_root = image_root.empty() ? file.parent_path() : image_root;
   }
 

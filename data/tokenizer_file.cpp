@@ -22,7 +22,7 @@ using simdjson::dom::object;
 
 constexpr std::int64_t kMaxId = (1 << 24) - 1;
 constexpr std::size_t kMaxHoles = 1 << 20;  ///< Ids without a token: each takes memory.
-constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMaxTokenizerBytes = std::uint64_t{1} << 30;
 constexpr std::size_t kMaxDepth = 64;
 
 /// Reads fields of one file and names file and key when something is wrong.
@@ -31,7 +31,7 @@ class Reader {
   explicit Reader(fs::path file) : file_(std::move(file)) {}
 
   element parse() {
-    const std::string text = read_file(file_, kMaxFileBytes);
+    const std::string text = read_file(file_, kMaxTokenizerBytes);
     element root;
     auto error = parser_.allocate(text.size(), kMaxDepth);
     if (error == simdjson::SUCCESS) error = parser_.parse(text).get(root);
@@ -323,7 +323,7 @@ TokenizerSpec read_vocab_and_merges(const fs::path& folder) {
   spec.nfc = true;
   spec.split_patterns.emplace_back(kQwen2SplitPattern);
   const Vocabulary vocabulary = read_vocab(reader, reader.as_object(reader.parse(), "(root)"), spec);
-  const std::string merges = read_file(folder / "merges.txt", kMaxFileBytes);
+  const std::string merges = read_file(folder / "merges.txt", kMaxTokenizerBytes);
   const Reader merges_reader(folder / "merges.txt");
   for (std::size_t at = 0; at < merges.size();) {
     const std::size_t end = std::min(merges.find('\n', at), merges.size());

@@ -14,13 +14,12 @@
 #include "data/utf8.h"
 #include "launch/asking_options.h"
 #include "launch/cli.h"
+#include "launch/parse_options.h"
 #include "launch/plugins.h"
 #include "launch/token_lines.h"
 
 namespace ferro {
 namespace {
-
-constexpr std::int64_t kMaxCount = 1'000'000'000;
 
 struct QuestionOptions {
   AskingOptions asking;
@@ -186,7 +185,7 @@ void add_generate(CLI::App& app, Action& action) {
       ->check(number_in(0, 1))
       ->capture_default_str();
   command->add_option("--top-k", request.top_k, "Sample from the k likeliest; 0: all.")
-      ->check(CLI::Range(std::int64_t{0}, kMaxCount))
+      ->check(CLI::Range(std::int64_t{0}, kMaxOptionCount))
       ->capture_default_str();
   command->add_option("--min-p", request.min_p, "Least probability as a share of the largest.")
       ->check(number_in(0, 1))

@@ -12,13 +12,12 @@
 #include "launch/cli.h"
 #include "launch/config_kinds.h"
 #include "launch/eval_report.h"
+#include "launch/parse_options.h"
 #include "launch/plugins.h"
 #include "launch/predictions.h"
 
 namespace ferro {
 namespace {
-
-constexpr std::int64_t kMaxCount = 1'000'000'000;
 
 struct EvalOptions {
   AskingOptions asking;
@@ -109,14 +108,14 @@ void add_eval_command(CLI::App& app, Action& action) {
       ->add_option("--dataset", options->dataset, "Whose synonyms to accept; else those that all four share.")
       ->check(CLI::IsMember({"affectnet", "ferplus", "rafdb", "sfew", "sfew_2.0"}));
   command->add_option("--max-rows", options->max_rows, "Only the first rows; 0: all.")
-      ->check(CLI::Range(std::int64_t{0}, kMaxCount))
+      ->check(CLI::Range(std::int64_t{0}, kMaxOptionCount))
       ->capture_default_str();
   command
       ->add_option("-n,--max-new-tokens", options->max_new_tokens,
                    "Longest answer; else the configuration's, else 256.")
       ->check(CLI::Range(std::int64_t{1}, kMaxAnswerTokens));
   command->add_option("--batch-rows", options->batch_rows, "Rows answered together.")
-      ->check(CLI::Range(std::int64_t{1}, kMaxCount))
+      ->check(CLI::Range(std::int64_t{1}, kMaxOptionCount))
       ->capture_default_str();
   command->add_option("-o,--out", options->out, "Write each row's answer here (JSON lines).");
   command->add_option("--json", options->json, "Write the figures here (JSON).");

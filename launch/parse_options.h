@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,9 @@ class App;
 }
 
 namespace ferro {
+
+/// The largest count that an option takes: what is larger is a slip.
+inline constexpr std::int64_t kMaxOptionCount = 1'000'000'000;
 
 /// Parses `arguments` (without the program's name) into `app`. Empty: go on. Help and version print on
 /// standard output: 0. A wrong command line prints what is wrong, the nearest known word and where to find

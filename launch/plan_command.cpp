@@ -12,6 +12,7 @@
 #include "data/image_processor_config.h"
 #include "launch/cli.h"
 #include "launch/config_kinds.h"
+#include "launch/parse_options.h"
 #include "launch/plugins.h"
 #include "model/config.h"
 
@@ -20,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kMaxCount = 1'000'000'000, kTextTokens = 128;
+constexpr std::int64_t kTextTokens = 128;
 
 struct PlanOptions {
   std::string config, model;
@@ -91,15 +92,15 @@ void add_plan_command(CLI::App& app, Action& action) {
       ->add_option(
           "--image-tokens", options->image_tokens,
           "Image tokens of a prompt; else of the largest image that the model's processor lets through.")
-      ->check(CLI::Range(std::int64_t{0}, kMaxCount));
+      ->check(CLI::Range(std::int64_t{0}, kMaxOptionCount));
   command
       ->add_option("--prompt-tokens", options->prompt_tokens,
                    "Tokens of a prompt, image included; else those of the image and 128.")
-      ->check(CLI::Range(std::int64_t{1}, kMaxCount));
+      ->check(CLI::Range(std::int64_t{1}, kMaxOptionCount));
   command
       ->add_option("--answer-tokens", options->answer_tokens,
                    "Tokens of an answer; else the longest that the configuration allows.")
-      ->check(CLI::Range(std::int64_t{1}, kMaxCount));
+      ->check(CLI::Range(std::int64_t{1}, kMaxOptionCount));
   command->add_option("--world-size", options->world_size, "Processes.")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1'000'000}))
       ->capture_default_str();

@@ -16,9 +16,9 @@ using testing::TemporaryFolder;
 
 const std::string kGood = R"({"image_path": "/a.png", "problem": "Q?", "solution": "fear"})";
 
-struct Bench {
+struct Rows {
   TemporaryFolder folder;
-  Bench() { folder.write("a.png", "x"); }
+  Rows() { folder.write("a.png", "x"); }
   Dataset read(const std::string& text, RowKind kind = RowKind::kRl,
                const DatasetOptions& options = {}) const {
     return read_dataset(folder.write("rows.json", text), kind, options);
@@ -35,7 +35,7 @@ struct Bench {
 };
 
 TEST_CASE("an array and JSON lines of the same rows read alike") {
-  const Bench bench;
+  const Rows bench;
   const std::string other =
       R"({"solution": "joy", "extra": [1, {"b": null}], "problem": "Q2 \u00e9", "image_path": "a.png"})";
   for (const std::string& text : {"[" + kGood + "," + other + "]", kGood + "\n" + other + "\n",
@@ -54,7 +54,7 @@ TEST_CASE("an array and JSON lines of the same rows read alike") {
 }
 
 TEST_CASE("brackets, commas and escaped quotes inside strings are text") {
-  const Bench bench;
+  const Rows bench;
   const Dataset got =
       bench.read(R"([{"image_path": "a.png", "problem": "\"}],[\\", "solution": "]"},)" + kGood + "]");
   REQUIRE(got.rows.size() == 2);
@@ -63,7 +63,7 @@ TEST_CASE("brackets, commas and escaped quotes inside strings are text") {
 }
 
 TEST_CASE("the three kinds fill their fields") {
-  const Bench bench;
+  const Rows bench;
   const Dataset sft =
       bench.read(R"([{"image_path": "a.png", "question": "Q", "response": "R"}])", RowKind::kSft);
   CHECK(sft.rows.at(0).question == "Q");
@@ -77,7 +77,7 @@ TEST_CASE("the three kinds fill their fields") {
 }
 
 TEST_CASE("malformed rows are set aside with number and reason, the others keep theirs") {
-  const Bench bench;
+  const Rows bench;
   const std::vector<std::pair<std::string, std::string>> bad = {
       {R"({"problem": "Q", "solution": "s"})", "missing_field"},
       {R"({"image_path": "a.png", "problem": "Q"})", "missing_field"},
@@ -112,7 +112,7 @@ TEST_CASE("malformed rows are set aside with number and reason, the others keep 
 }
 
 TEST_CASE("without required images paths are resolved and nothing is looked up") {
-  const Bench bench;
+  const Rows bench;
   const Dataset got =
       bench.read(R"([{"image_path": "//deep/x.png", "problem": "Q", "solution": "s"},
                                      {"image_path": "", "problem": "Q", "solution": "s"}])",
@@ -123,7 +123,7 @@ TEST_CASE("without required images paths are resolved and nothing is looked up")
 }
 
 TEST_CASE("max_rows counts usable rows and stops reading") {
-  const Bench bench;
+  const Rows bench;
   const Dataset got = bench.read("[3," + kGood + "," + kGood + ", broken", RowKind::kRl,
                                  {.image_root = {}, .require_images = true, .max_rows = 2});
   CHECK(got.rows.size() == 2);
@@ -131,7 +131,7 @@ TEST_CASE("max_rows counts usable rows and stops reading") {
 }
 
 TEST_CASE("a file cut anywhere is an error that says where and after how many rows") {
-  const Bench bench;
+  const Rows bench;
   const std::string whole = "[" + kGood + ",\n" + kGood + "]";
   for (std::size_t length = 0; length < whole.size(); ++length) {
     const std::string message = bench.error_of(whole.substr(0, length));
@@ -145,7 +145,7 @@ TEST_CASE("a file cut anywhere is an error that says where and after how many ro
 }
 
 TEST_CASE("what is not JSON at all is an error with its place") {
-  const Bench bench;
+  const Rows bench;
   CHECK_THAT(bench.error_of(""), Catch::Contains("empty"));
   CHECK_THAT(bench.error_of("  \n"), Catch::Contains("empty"));
   CHECK_THAT(bench.error_of("[]"), Catch::Contains("no rows"));
@@ -169,7 +169,7 @@ TEST_CASE("what is not JSON at all is an error with its place") {
 }
 
 TEST_CASE("a file without one usable row is an error that counts the reasons") {
-  const Bench bench;
+  const Rows bench;
   CHECK_THAT(bench.error_of("[{}, {}, 3]"), Catch::Contains("2 missing_field") &&
                                                 Catch::Contains("1 wrong_type") && Catch::Contains("row 0"));
 }
@@ -184,7 +184,7 @@ TEST_CASE("a missing file is an I/O error") {
 }
 
 TEST_CASE("a long string is a row like any other") {
-  const Bench bench;
+  const Rows bench;
   const std::string text =
       R"([{"image_path": "a.png", "solution": "s", "problem": ")" + std::string(8 << 20, 'q') + "\"}]";
   CHECK(bench.read(text).rows.at(0).question.size() == 8 << 20);
@@ -205,7 +205,7 @@ TEST_CASE("the kind is told by the fields of the first row that has them") {
 }
 
 TEST_CASE("random damage to a file never does more than throw") {
-  const Bench bench;
+  const Rows bench;
   const std::string whole = "[" + kGood + ",\n" + kGood + ",[1,{\"x\":\"\\u00e9\\n\"}]]";
   int read = 0;
   for (std::uint64_t seed = 0; seed < 600; ++seed) {
@@ -247,7 +247,7 @@ TEST_CASE("the FERBench files load whole") {
 }
 
 TEST_CASE("a row without a label to judge by or a text to learn is set aside") {
-  const Bench bench;
+  const Rows bench;
   const Dataset rl = bench.read(R"([{"image_path": "a.png", "problem": "Q", "solution": ""},)" + kGood + "]");
   REQUIRE(rl.rows.size() == 1);
   CHECK(rl.rows[0].id == 1);

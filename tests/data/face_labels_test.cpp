@@ -50,10 +50,10 @@ TEST_CASE("a record knows its line, after line breaks in quotes too") {
   CHECK(scanner.next()->line == 4);
 }
 
-struct Bench {
+struct LabelledFolder {
   TemporaryFolder folder;
   FaceLabelsOptions options;
-  explicit Bench(const std::string& csv = "") {
+  explicit LabelledFolder(const std::string& csv = "") {
     for (const char* name : {"a.png", "b.png", "c.png"}) folder.write(name, "x");
     if (!csv.empty()) folder.write("labels.csv", csv);
     options.input = folder.path();
@@ -63,7 +63,7 @@ struct Bench {
 };
 
 TEST_CASE("a CSV becomes both files of each split in the published schema") {
-  Bench bench("file,label,split\na.png,happiness,train\nb.png,neutral,test\n");
+  LabelledFolder bench("file,label,split\na.png,happiness,train\nb.png,neutral,test\n");
   const FaceLabelsReport report = write_face_labels(bench.options);
   CHECK(report.set_aside.empty());
   CHECK(report.image_root == bench.folder.path());
@@ -83,14 +83,14 @@ TEST_CASE("a CSV becomes both files of each split in the published schema") {
 }
 
 TEST_CASE("answers can be the label alone, in which case any word may be one") {
-  Bench bench("path,label\na.png,bored\n");
+  LabelledFolder bench("path,label\na.png,bored\n");
   bench.options.answer = AnswerStyle::kLabel;
   write_face_labels(bench.options);
   CHECK(bench.read("sft_train.json")[0]["response"] == "<answer>bored</answer>");
 }
 
 TEST_CASE("class folders give split and label, or label alone") {
-  Bench bench;
+  LabelledFolder bench;
   for (const char* name :
        {"valid/anger/1.png", "valid/anger/2.JPG", "sad/3.png", "happy/notes.txt", "w/x/y/4.png"}) {
     bench.folder.write(std::string("faces/") + name, "x");
@@ -109,7 +109,7 @@ const std::string kVotes =
     "a.png,fear,train,3,1,50,50\nb.png,fear,test,3,1,0,0\nc.png,fear,train,0,0,5,5\n";
 
 TEST_CASE("drawn labels follow the votes, on the splits named alone") {
-  Bench bench(kVotes);
+  LabelledFolder bench(kVotes);
   bench.options.copies = 1000;
   const FaceLabelsReport report = write_face_labels(bench.options);
   const auto& train = report.splits.at("train");
@@ -130,7 +130,7 @@ TEST_CASE("drawn labels follow the votes, on the splits named alone") {
 }
 
 TEST_CASE("without copies the label column counts and the seed decides the wording") {
-  Bench bench(kVotes);
+  LabelledFolder bench(kVotes);
   CHECK(write_face_labels(bench.options).splits.at("train").rows == 2);
   const std::string first = read_file(bench.options.output / "sft_train.json");
   write_face_labels(bench.options);
@@ -144,7 +144,7 @@ TEST_CASE("without copies the label column counts and the seed decides the wordi
 }
 
 TEST_CASE("faces that cannot be used are set aside with a reason") {
-  Bench bench(
+  LabelledFolder bench(
       "path,label,split,votes_fear\na.png,fear,train,1\nnone.png,fear,train,1\na.png,,train,1\na.png,bored,"
       "train,1\n"
       "a.png,fear,../up,1\na.png,fear,,1\na.png,fear,train\na.png,fear,train,-1\na.png,fear,train,1.5\n"
@@ -170,7 +170,7 @@ TEST_CASE("faces that cannot be used are set aside with a reason") {
 }
 
 TEST_CASE("an absolute path in a CSV is no path under the image root") {
-  Bench bench;
+  LabelledFolder bench;
   const std::string absolute = (bench.folder.path() / "a.png").string();
   bench.folder.write("labels.csv", "path,label\n" + absolute + ",fear\nb.png,fear\n");
   const FaceLabelsReport report = write_face_labels(bench.options);
@@ -179,7 +179,7 @@ TEST_CASE("an absolute path in a CSV is no path under the image root") {
 }
 
 TEST_CASE("sources that hold nothing usable are errors") {
-  const auto error_code = [](const Bench& bench) {
+  const auto error_code = [](const LabelledFolder& bench) {
     try {
       write_face_labels(bench.options);
     } catch (const Error& error) {
@@ -188,17 +188,17 @@ TEST_CASE("sources that hold nothing usable are errors") {
     return 0;
   };
   const int data = static_cast<int>(ErrorCode::kData);
-  CHECK(error_code(Bench("")) == data);
-  CHECK(error_code(Bench("\n")) == data);
-  CHECK(error_code(Bench("path,name\na.png,x\n")) == data);
-  CHECK(error_code(Bench("path,label\nnone.png,fear\n")) == data);
-  CHECK(error_code(Bench(std::string(1000, '\0'))) == data);
-  Bench copies("path,label\na.png,fear\n");
+  CHECK(error_code(LabelledFolder("")) == data);
+  CHECK(error_code(LabelledFolder("\n")) == data);
+  CHECK(error_code(LabelledFolder("path,name\na.png,x\n")) == data);
+  CHECK(error_code(LabelledFolder("path,label\nnone.png,fear\n")) == data);
+  CHECK(error_code(LabelledFolder(std::string(1000, '\0'))) == data);
+  LabelledFolder copies("path,label\na.png,fear\n");
   copies.options.copies = 2;
   CHECK(error_code(copies) == data);
   copies.options.copies = -1;
   CHECK(error_code(copies) == static_cast<int>(ErrorCode::kUsage));
-  Bench missing;
+  LabelledFolder missing;
   missing.options.input = missing.folder.path() / "nowhere";
   CHECK(error_code(missing) == static_cast<int>(ErrorCode::kIo));
 }

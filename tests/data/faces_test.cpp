@@ -21,10 +21,10 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-class Folder {
+class FacesFolder {
  public:
-  Folder() : path_(fs::temp_directory_path() / ("ferro-faces-" + std::to_string(::getpid()))) {}
-  ~Folder() { fs::remove_all(path_); }
+  FacesFolder() : path_(fs::temp_directory_path() / ("ferro-faces-" + std::to_string(::getpid()))) {}
+  ~FacesFolder() { fs::remove_all(path_); }
   const fs::path& path() const { return path_; }
 
  private:
@@ -56,7 +56,7 @@ double difference(const FacePicture& a, const FacePicture& b, std::size_t from, 
 TEST_CASE("the same options write the same bytes, and another seed other faces") {
   FaceDatasetOptions options;
   options.count = 16;
-  Folder folder;
+  FacesFolder folder;
   write_face_dataset(options, folder.path() / "a");
   write_face_dataset(options, folder.path() / "b");
   options.seed = 2;
@@ -72,7 +72,7 @@ TEST_CASE("a written set has the published fields, and its reasoning names exact
   options.count = 40;
   options.first_identity = 300;
   options.reasoning = ReasoningStyle::kFull;
-  Folder folder;
+  FacesFolder folder;
   write_face_dataset(options, folder.path());
   const json sft = json::parse(read_file(folder.path() / "sft.json")),
              labels = json::parse(read_file(folder.path() / "sft_labels.json")),
@@ -178,7 +178,7 @@ TEST_CASE("options out of range and folders that cannot be written are refused")
   FaceDatasetOptions options;
   options.count = 1;
   options.size = 8;
-  Folder folder;
+  FacesFolder folder;
   CHECK_THROWS_AS(write_face_dataset(options, folder.path()), Error);
   options.size = 48;
   options.difficulty = 1.5;

@@ -17,12 +17,12 @@ namespace {
 namespace fs = std::filesystem;
 
 /// A folder of its own, removed at the end.
-class Folder {
+class PicturesFolder {
  public:
-  Folder() : path_(fs::temp_directory_path() / ("ferro-image-loader-" + std::to_string(::getpid()))) {
+  PicturesFolder() : path_(fs::temp_directory_path() / ("ferro-image-loader-" + std::to_string(::getpid()))) {
     create_folders(path_);
   }
-  ~Folder() { fs::remove_all(path_); }
+  ~PicturesFolder() { fs::remove_all(path_); }
   fs::path grey_png(const std::string& name, std::uint8_t level) const {
     const testing::Bytes png = testing::make_png(
         {.width = 8, .height = 8, .depth = 8, .colour_type = 0, .rows = testing::Bytes(64, level)});
@@ -56,7 +56,7 @@ Error refusal(ImageLoader& loader, const fs::path& path) {
 }  // namespace
 
 TEST_CASE("a loader hands out the same result while it is cached, and reads again after eviction") {
-  const Folder folder;
+  const PicturesFolder folder;
   const fs::path a = folder.grey_png("a.png", 10), b = folder.grey_png("b.png", 20),
                  c = folder.grey_png("c.png", 30);
   const auto loader = make_image_loader(small_config(), AugmentConfig{}, 2);
@@ -73,7 +73,7 @@ TEST_CASE("a loader hands out the same result while it is cached, and reads agai
 }
 
 TEST_CASE("a loader augments only with a key, and only where augmentation is on") {
-  const Folder folder;
+  const PicturesFolder folder;
   const fs::path path = folder.grey_png("a.png", 100);
   AugmentConfig augmentation;
   const AugmentKey key{1, 2, 3};
@@ -88,7 +88,7 @@ TEST_CASE("a loader augments only with a key, and only where augmentation is on"
 }
 
 TEST_CASE("a loader's errors name the file") {
-  const Folder folder;
+  const PicturesFolder folder;
   const auto loader = make_image_loader(small_config(), AugmentConfig{}, 4);
   const Error missing = refusal(*loader, folder.path() / "absent.png");
   CHECK(missing.code() == ErrorCode::kIo);
@@ -107,7 +107,7 @@ TEST_CASE("a loader's errors name the file") {
 }
 
 TEST_CASE("a file larger than any picture within the pixel limit is not read") {
-  const Folder folder;
+  const PicturesFolder folder;
   ImageProcessorConfig config = small_config();
   config.max_decoded_pixels = 1000;
   const auto loader = make_image_loader(config, AugmentConfig{}, 4);
@@ -120,7 +120,7 @@ TEST_CASE("a file larger than any picture within the pixel limit is not read") {
 }
 
 TEST_CASE("a loader serves several threads") {
-  const Folder folder;
+  const PicturesFolder folder;
   std::vector<fs::path> paths;
   for (int i = 0; i < 6; ++i)
     paths.push_back(folder.grey_png(std::to_string(i) + ".png", static_cast<std::uint8_t>(40 * i)));

@@ -9,7 +9,7 @@ using namespace ferro::testing;
 
 // Scores, weights and sums are fp32 over up to some hundred keys; each step adds some 2^-24 relative errors,
 // and exp turns a score's absolute error (about 2^-22 at |score| 4) into a relative one.
-constexpr double kTolerance = 1e-5;
+constexpr double kAttentionTolerance = 1e-5;
 
 struct Heads {
   std::int64_t heads, kv_heads, width;
@@ -30,10 +30,10 @@ void check_plan_against_fp64(const AttentionPlan& plan, std::int64_t queries, st
   for (const at::Tensor& t : inputs) leaves.push_back(as_double_leaf(t));
   const at::Tensor expected = reference::attention(leaves[0], leaves[1], leaves[2], plan);
   const std::vector<at::Tensor> expected_grads = gradients(expected, leaves, grad.to(at::kDouble));
-  CHECK(relative_difference(out, expected) < kTolerance);
+  CHECK(relative_difference(out, expected) < kAttentionTolerance);
   for (std::size_t i = 0; i < 3; ++i) {
     CAPTURE(i);
-    CHECK(relative_difference(grads[i], expected_grads[i]) < kTolerance);
+    CHECK(relative_difference(grads[i], expected_grads[i]) < kAttentionTolerance);
   }
 }
 

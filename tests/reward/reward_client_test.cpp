@@ -18,7 +18,6 @@ namespace ferro::testing {
 namespace {
 
 using Names = std::vector<std::string>;
-const Names kBoth{"accuracy", "format"};
 const ScoreRequest kGroup{"q", "sad", {"<answer>sad</answer>", "fear"}, "7"};
 
 bool judged(const GroupVerdicts& group) {

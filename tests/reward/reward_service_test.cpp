@@ -16,7 +16,6 @@ namespace ferro::testing {
 namespace {
 
 using Names = std::vector<std::string>;
-const Names kBoth{"accuracy", "format"};
 
 /// Pieces of answers in random order, with bytes that are no UTF-8 and NULs between them.
 std::string random_text(std::mt19937& random) {

@@ -13,8 +13,7 @@
 namespace ferro::testing {
 namespace {
 
-const std::vector<std::string> kBoth{"accuracy", "format"};
-const ScoreRequest kGroup{"q", "sad", {"<answer>sad</answer>"}, "7"};
+const ScoreRequest kOneAnswer{"q", "sad", {"<answer>sad</answer>"}, "7"};
 
 bool has_openssl() {
   return std::system("openssl version >/dev/null 2>&1") == 0;
@@ -91,7 +90,7 @@ TEST_CASE(
   RunningService running(service_of(made));
   SystemClock clock;
   const RewardClientConfig good = client_with(made, running.address());
-  CHECK(client_of(good, kBoth, clock)->score(kGroup).verdicts[0][0].value == 1.0);
+  CHECK(client_of(good, kBoth, clock)->score(kOneAnswer).verdicts[0][0].value == 1.0);
 
   RewardClientConfig plain = client_config({running.address()});
   plain.wait_seconds = 0;
@@ -141,7 +140,7 @@ TEST_CASE("with TLS and a token both are needed") {
   client.token_file = made.file("other");
   expect_refused_at_once(client, ErrorCode::kConfig, clock);
   client.token_file = made.file("token");
-  CHECK(client_of(client, kBoth, clock)->score(kGroup).verdicts[0][0].value == 1.0);
+  CHECK(client_of(client, kBoth, clock)->score(kOneAnswer).verdicts[0][0].value == 1.0);
   CHECK(running.service->totals().refused_token == 2);
 }
 

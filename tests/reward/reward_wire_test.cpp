@@ -2,10 +2,11 @@
 
 #include <catch2/catch.hpp>
 
+#include "tests/reward/service_fixture.h"
+
 namespace ferro::testing {
 namespace {
 
-const std::vector<std::string> kBoth{"accuracy", "format"};
 const ScoreRequest kRequest{"q", "s", {"a", "b"}, "7"};
 
 v1::ScoreGroupResponse answer() {

@@ -19,6 +19,9 @@
 
 namespace ferro::testing {
 
+/// The names of the rewards that the published run used.
+inline const std::vector<std::string> kBoth{"accuracy", "format"};
+
 /// Judges only while its gate is open: every value is 1.
 class GatedScorer final : public Scorer {
  public:

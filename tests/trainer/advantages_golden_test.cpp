@@ -24,7 +24,7 @@ std::vector<Real> logps_of(const json& row, std::size_t length) {
 }
 
 // One generation of TRL's trainer, as the trainer here sees it.
-struct Case {
+struct AdvantageCase {
   const json& stored;
   AdvantageSettings settings;
   std::int64_t num_generations;
@@ -34,7 +34,7 @@ struct Case {
   std::vector<std::int64_t> lengths, offsets{0};
   std::vector<std::uint8_t> terminated, trained;
 
-  Case(const json& one, const std::vector<std::int32_t>& stop_ids)
+  AdvantageCase(const json& one, const std::vector<std::int32_t>& stop_ids)
       : stored(one), num_generations(one.at("num_generations")) {
     for (const json& function : one.at("rewards")) {
       names.push_back(fmt::format("r{}", names.size()));
@@ -87,7 +87,7 @@ struct Case {
   }
 };
 
-void check_masks(const Case& c) {
+void check_masks(const AdvantageCase& c) {
   const json& masks = c.stored.at("expected").at("completion_mask");
   std::int64_t tokens = 0;
   std::size_t different = 0;
@@ -106,7 +106,8 @@ void check_masks(const Case& c) {
 }
 
 // Returns the metrics of it.
-std::map<std::string, double> check_correction(const Case& c, const json& tolerance, Closest& closest) {
+std::map<std::string, double> check_correction(const AdvantageCase& c, const json& tolerance,
+                                               Closest& closest) {
   std::vector<double> old_logps, sampled;
   for (std::size_t i = 0; i < c.answers.size(); ++i) {
     for (const double value : logps_of<double>(c.stored.at("old_logps").at(i), c.answers[i].size()))
@@ -139,7 +140,7 @@ TEST_CASE("advantages, masks, corrections and rollout metrics agree with TRL") {
   std::size_t checked = 0;
   for (const json& one : file.at("cases")) {
     INFO(one.at("name").get<std::string>());
-    const Case c(one, stop_ids);
+    const AdvantageCase c(one, stop_ids);
     const json& expected = one.at("expected");
     check_masks(c);
     std::map<std::string, double> metrics;

@@ -23,19 +23,11 @@ Model part_model(const TrainedParts& parts) {
   return model;
 }
 
-std::vector<PackedBatch> batches_of(const ModelConfig& config) {
-  BatchPacker packer;
-  for (std::uint64_t i = 0; i < 3; ++i)
-    packer.add_row(*testing::random_prompt(config, i, 4), testing::random_answer(i, 9), false,
-                   config.vision_tokens());
-  return {packer.finish()};
-}
-
 void take_gradients(Model& model, LayerWalk::Recompute recompute) {
   const auto world = make_thread_communicators(1);
   const SystemClock clock;
   SftStep step(model, recompute, {192, 193}, {}, 10, *world[0], clock);
-  step.gradients(batches_of(model.config));
+  step.gradients(testing::random_batches(model.config));
 }
 
 constexpr TrainedParts kChoices[] = {
@@ -84,7 +76,7 @@ TEST_CASE("backward stops, and forward keeps nothing, below the lowest stage tha
   for (const auto recompute : {LayerWalk::Recompute::kNone, LayerWalk::Recompute::kFull}) {
     for (std::size_t i = 0; i < std::size(kChoices); ++i) {
       const Model model = part_model(kChoices[i]);
-      const auto batches = batches_of(model.config);
+      const auto batches = testing::random_batches(model.config);
       LayerWalk walk(model, recompute);
       const at::Tensor hidden_TD = walk.forward(batches[0], true);
       CHECK(walk.stages_kept() == expected[i]);
@@ -102,7 +94,7 @@ TEST_CASE("an adapter in the upper decoder block alone stops backward there") {
   config.r = 4;
   config.target_modules = {"layers.1.mlp.down_proj"};
   attach_adapter(model, std::make_shared<LoraAdapter>(make_lora(model, config, {}, 1)), true);
-  const auto batches = batches_of(model.config);
+  const auto batches = testing::random_batches(model.config);
   LayerWalk walk(model, LayerWalk::Recompute::kNone);
   const at::Tensor hidden_TD = walk.forward(batches[0], true);
   CHECK(walk.stages_kept() == 2);

@@ -1,4 +1,3 @@
-#include <sstream>
 #include <stop_token>
 
 #include <catch2/catch.hpp>
@@ -12,14 +11,8 @@ namespace {
 
 using nlohmann::json;
 using testing::code_of;
+using testing::lines_of;
 using testing::TinyJob;
-
-std::vector<json> lines_of(const std::string& text) {
-  std::vector<json> lines;
-  std::istringstream in(text);
-  for (std::string line; std::getline(in, line);) lines.push_back(json::parse(line));
-  return lines;
-}
 
 // A model that writes answers of the right form, some of them right, and runs from it.
 struct ColdStart {

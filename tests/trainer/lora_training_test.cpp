@@ -1,5 +1,3 @@
-#include <sstream>
-
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
@@ -16,27 +14,13 @@ namespace ferro {
 namespace {
 
 using nlohmann::json;
+using testing::lines_of;
 using testing::TinyJob;
-
-std::vector<json> lines_of(const std::string& text) {
-  std::vector<json> lines;
-  std::istringstream in(text);
-  for (std::string line; std::getline(in, line);) lines.push_back(json::parse(line));
-  return lines;
-}
 
 LoraConfig rank(std::int64_t r) {
   LoraConfig config;
   config.r = r;
   return config;
-}
-
-std::vector<PackedBatch> batches_of(const ModelConfig& config) {
-  BatchPacker packer;
-  for (std::uint64_t i = 0; i < 3; ++i)
-    packer.add_row(*testing::random_prompt(config, i, 4), testing::random_answer(i, 9), false,
-                   config.vision_tokens());
-  return {packer.finish()};
 }
 
 /// An adapter whose B is not zero, with gradients.
@@ -64,7 +48,7 @@ TEST_CASE("a gradient of the adapter is the slope of the loss") {
   const auto world = make_thread_communicators(1);
   const SystemClock clock;
   SftStep step(model, LayerWalk::Recompute::kNone, {192, 193}, {}, 10, *world[0], clock);
-  const auto batches = batches_of(model.config);
+  const auto batches = testing::random_batches(model.config);
   step.gradients(batches);
   const at::Tensor gradients = arena.gradients.clone();
   for (const char* name :
@@ -98,7 +82,7 @@ TEST_CASE("recomputing a stage draws the same dropout as its forward did") {
     optimizer.learning_rate = 0;
     SftStep step(model, recompute, {192, 193}, optimizer, 10, *world[0], clock);
     for (int i = 0; i < 2; ++i) {
-      SftStep::Outcome outcome = step.gradients(batches_of(model.config));
+      SftStep::Outcome outcome = step.gradients(testing::random_batches(model.config));
       losses.push_back(outcome.reduced.loss);
       gradients.push_back(model.adapter->arena.gradients.clone());
       step.apply(outcome);

@@ -59,14 +59,14 @@ class PartialScorer final : public Scorer {
   std::vector<std::string> names_{"accuracy"};
 };
 
-struct Setting {
+struct Collecting {
   std::vector<Row> rows;
   SampleBatch batch;
   SystemClock clock;
   ReversedSource source;
   PartialScorer scorer;
 
-  Setting() {
+  Collecting() {
     for (std::int64_t i = 0; i < 3; ++i) {
       Row row;
       row.id = 10 + i;
@@ -97,7 +97,7 @@ struct Setting {
 }  // namespace
 
 TEST_CASE("groups come in data order, whatever the order of their arrival") {
-  Setting s;
+  Collecting s;
   const RolloutBatch out = s.collect();
   REQUIRE(out.groups.size() == 2);
   CHECK(out.groups[0].rollout.completions[1].text == "10/1");
@@ -105,7 +105,7 @@ TEST_CASE("groups come in data order, whatever the order of their arrival") {
 }
 
 TEST_CASE("a group that could not be judged is set aside and counted, never scored 0") {
-  Setting s;
+  Collecting s;
   const RolloutBatch out = s.collect();
   REQUIRE(out.set_aside.size() == 1);
   CHECK(out.set_aside[0].row == 11);
@@ -120,8 +120,8 @@ TEST_CASE("a group that could not be judged is set aside and counted, never scor
 }
 
 TEST_CASE("kept as TRL keeps it, an answer without a reward has advantage 0 and leaves every mean") {
-  Setting s;
-  RolloutSettings settings = Setting::two_answers();
+  Collecting s;
+  RolloutSettings settings = Collecting::two_answers();
   settings.keep_unjudged = true;
   const RolloutBatch out = s.collect(settings);
   REQUIRE(out.groups.size() == 3);
@@ -135,7 +135,7 @@ TEST_CASE("kept as TRL keeps it, an answer without a reward has advantage 0 and 
 }
 
 TEST_CASE("a reward that is not a number is none, and counted") {
-  Setting s;
+  Collecting s;
   s.add_row(13);
   const RolloutBatch out = s.collect();
   REQUIRE(out.set_aside.size() == 2);
@@ -147,9 +147,9 @@ TEST_CASE("a reward that is not a number is none, and counted") {
 }
 
 TEST_CASE("groups that agree are dropped, named and counted where they are not wanted") {
-  Setting s;
+  Collecting s;
   s.add_row(14);
-  RolloutCollector collector(s.source, s.scorer, s.rows, "rl.json", Setting::two_answers(), s.clock);
+  RolloutCollector collector(s.source, s.scorer, s.rows, "rl.json", Collecting::two_answers(), s.clock);
   RolloutBatch out;
   collector.add(s.batch, out);
   REQUIRE(out.groups.size() == 3);
@@ -172,8 +172,8 @@ TEST_CASE("the overlong penalty falls over the buffer and is one of the rewards"
   CHECK(overlong_penalty(12, 10, 4) == -1);
   CHECK(overlong_penalty(10, 10, 0) == 0);
 
-  Setting s;
-  RolloutSettings settings = Setting::two_answers();
+  Collecting s;
+  RolloutSettings settings = Collecting::two_answers();
   settings.sampling.max_completion_length = 2;
   settings.overlong_buffer = 2;
   settings.overlong_penalty_factor = 0.5;
@@ -184,7 +184,7 @@ TEST_CASE("the overlong penalty falls over the buffer and is one of the rewards"
 }
 
 TEST_CASE("rewards and lengths are told by label") {
-  Setting s;
+  Collecting s;
   const RolloutBatch out = s.collect();
   CHECK(out.metrics.at("reward/by_label/happy") == 0.5);
   CHECK(out.metrics.at("length/by_label/happy") == 1.5);
@@ -192,9 +192,9 @@ TEST_CASE("rewards and lengths are told by label") {
 }
 
 TEST_CASE("a penalty counts in the advantage and not in the reward that is told") {
-  Setting s;
+  Collecting s;
   s.batch.samples.resize(1);
-  RolloutCollector collector(s.source, s.scorer, s.rows, "rl.json", Setting::two_answers(), s.clock);
+  RolloutCollector collector(s.source, s.scorer, s.rows, "rl.json", Collecting::two_answers(), s.clock);
   RolloutBatch out;
   collector.add(s.batch, out);
   const std::vector<double> penalties{2, 0};  // 1 - 2 and 0: the second is the better one.
@@ -204,7 +204,7 @@ TEST_CASE("a penalty counts in the advantage and not in the reward that is told"
 }
 
 TEST_CASE("a generation without a judged group has no rewards and no advantages") {
-  Setting s;
+  Collecting s;
   s.batch.samples = {s.batch.samples[1]};
   const RolloutBatch out = s.collect();
   CHECK(out.groups.empty());

@@ -9,14 +9,14 @@
 namespace ferro {
 namespace {
 
-struct Setting {
+struct Streaming {
   testing::TinyJob job;
   DataConfig data;
   ModelConfig model;
   PromptSource source;
   Dataset dataset;
 
-  explicit Setting(std::int64_t max_prompt_length = 4096)
+  explicit Streaming(std::int64_t max_prompt_length = 4096)
       : data(job.sft("x").data),
         model(ModelConfig::load(job.root() / "base/config.json")),
         source(job.root() / "base", model, with_length(data, max_prompt_length), {}, job.environment),
@@ -36,7 +36,7 @@ struct Setting {
 }  // namespace
 
 TEST_CASE("steps do not cross epochs, and every row is taken once in each") {
-  const Setting s;
+  const Streaming s;
   // 24 rows, 10 a step: 10, 10, 4.
   const auto batches = s.all({.rows_per_step = 10, .steps = 6, .seed = 1, .with_answers = true});
   REQUIRE(batches.size() == 6);
@@ -51,7 +51,7 @@ TEST_CASE("steps do not cross epochs, and every row is taken once in each") {
 }
 
 TEST_CASE("ranks share a step's rows without overlap") {
-  const Setting s;
+  const Streaming s;
   const auto whole = s.all({.rows_per_step = 8, .steps = 3, .seed = 1});
   const auto first = s.all({.rows_per_step = 8, .steps = 3, .seed = 1, .rank = 0, .world_size = 2});
   const auto second = s.all({.rows_per_step = 8, .steps = 3, .seed = 1, .rank = 1, .world_size = 2});
@@ -66,7 +66,7 @@ TEST_CASE("ranks share a step's rows without overlap") {
 
 TEST_CASE(
     "prompts above the limit are set aside with their reason, and a file of nothing else ends the run") {
-  const Setting s(5);
+  const Streaming s(5);
   SampleStream stream(s.dataset.rows, s.dataset.path, s.source.prompts(), {.rows_per_step = 10, .steps = 3});
   const auto first = stream.next();
   REQUIRE(first.has_value());
@@ -79,7 +79,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a stream that is left early ends its thread") {
-  const Setting s;
+  const Streaming s;
   SampleStream stream(s.dataset.rows, s.dataset.path, s.source.prompts(),
                       {.rows_per_step = 2, .steps = 1000});
   CHECK(stream.next().has_value());

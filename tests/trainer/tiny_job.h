@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -38,6 +40,14 @@ class TemporaryFolder {
  private:
   std::filesystem::path path_;
 };
+
+/// The values of a .jsonl file's text.
+inline std::vector<nlohmann::json> lines_of(const std::string& text) {
+  std::vector<nlohmann::json> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
 
 /// Pictures made of the file's name: those of one label share a pattern, under noise of their own.
 /// "broken..." cannot be read.

@@ -37,4 +37,12 @@ inline std::vector<std::int32_t> random_answer(std::uint64_t key, std::int64_t l
   return ids;
 }
 
+/// One batch of three rows, each with a picture and an answer.
+inline std::vector<PackedBatch> random_batches(const ModelConfig& config) {
+  BatchPacker packer;
+  for (std::uint64_t i = 0; i < 3; ++i)
+    packer.add_row(*random_prompt(config, i, 4), random_answer(i, 9), false, config.vision_tokens());
+  return {packer.finish()};
+}
+
 }  // namespace ferro::testing
