@@ -220,7 +220,7 @@ void GrpoTrainer::train_on(const Generation& generation, StepPart& part, std::in
     const GrpoStep::Outcome outcome =
         step_.run(part.micro_batches, part.states, normaliser_over_ranks(part.normaliser, *world_[0]),
                   keep_logps, clock_);
-    reduced = updater_.reduce(outcome.loss);
+    reduced = updater_.reduce(outcome.loss, part.pictures);
     values = metrics_of(sums_over_ranks(outcome.sums, *world_[0]));
     if (config_.loss.entropy_coef != 0)
       metrics.add("policy_loss", updater_.sum_over_ranks(outcome.loss + outcome.entropy_bonus));

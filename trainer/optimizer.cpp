@@ -63,8 +63,8 @@ bool parameter_decays(const ParameterInfo& parameter, const std::string& decay_p
 
 namespace {
 
-const PartRates* own_rates(const OptimizerConfig& config, const std::string& parameter) {
-  switch (part_of(parameter)) {
+const PartRates* own_rates(const OptimizerConfig& config, ModelPart part) {
+  switch (part) {
     case ModelPart::kVision:
       return &config.vision;
     case ModelPart::kMerger:
@@ -76,6 +76,11 @@ const PartRates* own_rates(const OptimizerConfig& config, const std::string& par
 }
 
 }  // namespace
+
+std::int64_t PartUpdates::of(ModelPart part) const {
+  if (part == ModelPart::kVision) return vision;
+  return part == ModelPart::kMerger ? merger : language;
+}
 
 AdamW::AdamW(const ArenaTable& table, const OptimizerConfig& config)
     : AdamW(table, TrainedSet::all(table), config, 0) {}
@@ -90,13 +95,14 @@ AdamW::AdamW(const ArenaTable& table, const TrainedSet& trained, const Optimizer
   for (std::size_t i = 0; i < table.parameters.size(); ++i) {
     if (trained.offsets[i] < 0) continue;
     const ParameterInfo& parameter = table.parameters[i];
-    const PartRates* own = own_rates(config, parameter.name);
+    const ModelPart part = part_of(parameter.name);
+    const PartRates* own = own_rates(config, part);
     double decay = 0, share = 1;
     if (parameter_decays(parameter, config.decay_parameters))
       decay = own != nullptr && own->weight_decay >= 0 ? own->weight_decay : config.weight_decay;
     if (own != nullptr && own->learning_rate >= 0 && own->learning_rate != config.learning_rate)
       share = own->learning_rate / config.learning_rate;
-    add_range({parameter.offset, trained.offsets[i], parameter.size, share, decay, 0});
+    add_range({parameter.offset, trained.offsets[i], parameter.size, share, decay, part, 0});
   }
   for (Range& range : ranges_) {
     range.first_block = blocks_;
@@ -109,7 +115,7 @@ void AdamW::add_range(const Range& range) {
     Range& last = ranges_.back();
     if (last.weight_begin + last.size == range.weight_begin &&
         last.gradient_begin + last.size == range.gradient_begin && last.rate_share == range.rate_share &&
-        last.weight_decay == range.weight_decay) {
+        last.weight_decay == range.weight_decay && last.part == range.part) {
       last.size += range.size;
       return;
     }
@@ -129,8 +135,9 @@ void AdamW::allocate_state(const at::Tensor& weights) {
   second_scale_ = at::zeros({blocks_}, options);
 }
 
-void AdamW::restore(std::int64_t steps_done, const at::Tensor& weights) {
+void AdamW::restore(std::int64_t steps_done, const PartUpdates& updates, const at::Tensor& weights) {
   steps_done_ = steps_done;
+  updates_ = updates;
   if (steps_done > 0) allocate_state(weights);
 }
 
@@ -179,8 +186,8 @@ double AdamW::gradient_norm(const at::Tensor& gradients) const {
   return std::sqrt(sum);
 }
 
-AdamWFactors AdamW::factors_at(double learning_rate, double gradient_norm) const {
-  const auto steps = static_cast<double>(steps_done_);
+AdamWFactors AdamW::factors_at(double learning_rate, double gradient_norm, std::int64_t updates) const {
+  const auto steps = static_cast<double>(updates);
   const double bias1 = 1 - std::pow(config_.adam_beta1, steps),
                bias2 = 1 - std::pow(config_.adam_beta2, steps);
   const bool clip = config_.max_grad_norm > 0 && gradient_norm > config_.max_grad_norm;
@@ -195,15 +202,19 @@ AdamWFactors AdamW::factors_at(double learning_rate, double gradient_norm) const
   return factors;
 }
 
-void AdamW::step(at::Tensor& weights, const at::Tensor& gradients, double learning_rate,
-                 double gradient_norm) {
+void AdamW::step(at::Tensor& weights, const at::Tensor& gradients, double learning_rate, double gradient_norm,
+                 const TrainedParts& with_gradient) {
   check_buffer(weights, weights_size_);
   check_buffer(gradients, size_);
   if (!first_moment_.defined()) allocate_state(weights);
   ++steps_done_;
+  if (with_gradient.vision) ++updates_.vision;
+  if (with_gradient.merger) ++updates_.merger;
+  if (with_gradient.language) ++updates_.language;
   for (const Range& range : ranges_) {
+    if (!with_gradient.contains(range.part)) continue;
     const double rate = learning_rate * range.rate_share;
-    AdamWFactors factors = factors_at(rate, gradient_norm);
+    AdamWFactors factors = factors_at(rate, gradient_norm, updates_.of(range.part));
     factors.shrink = static_cast<float>(1 - rate * range.weight_decay);
     step_range(range, weights, gradients, factors);
   }

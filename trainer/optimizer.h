@@ -7,6 +7,7 @@
 
 #include "model/arena.h"
 #include "model/aten.h"
+#include "model/trained_parts.h"
 #include "trainer/adamw_kernel.h"
 #include "trainer/optimizer_config.h"
 #include "trainer/quantised_moments.h"
@@ -20,9 +21,17 @@ double learning_rate_at(const OptimizerConfig& config, std::int64_t step, std::i
 /// Whether a parameter decays under `decay_parameters`.
 bool parameter_decays(const ParameterInfo& parameter, const std::string& decay_parameters);
 
-/// AdamW over flat buffers (torch.optim.AdamW's arithmetic). Rates and decay are ranges of the buffers. State
-/// exists for what is trained: two moments in fp32, or in 8 bits (trainer/quantised_moments.h), which needs
-/// buffers in host memory. One thread.
+/// Steps that updated a part: those in which it had a gradient.
+struct PartUpdates {
+  std::int64_t vision = 0, merger = 0, language = 0;
+  std::int64_t of(ModelPart part) const;
+};
+
+/// AdamW over flat buffers (torch.optim.AdamW's arithmetic). Rates and decay are ranges of the buffers. A
+/// part without a gradient in a step is left as it is, moments and all, and the step does not count for its
+/// bias correction, as torch does with a parameter whose `grad` is None. State exists for what is trained:
+/// two moments in fp32, or in 8 bits (trainer/quantised_moments.h), which needs buffers in host memory. One
+/// thread.
 class AdamW {
  public:
   /// Everything in the table is trained.
@@ -33,9 +42,12 @@ class AdamW {
   /// Norm of all gradients (fp64 sum over blocks in order: same bits at any thread count).
   double gradient_norm(const at::Tensor& gradients) const;
   /// clip factor max_norm / (norm + 1e-6) when norm > max_norm, folded into the update; then one AdamW step
-  /// at `learning_rate`; parts with a rate of their own take the same share of theirs.
-  void step(at::Tensor& weights, const at::Tensor& gradients, double learning_rate, double gradient_norm);
-  std::int64_t steps_done() const { return steps_done_; }
+  /// at `learning_rate`; parts with a rate of their own take the same share of theirs. Parts outside
+  /// `with_gradient` are skipped; a gradient that is there and zero is no reason to be.
+  void step(at::Tensor& weights, const at::Tensor& gradients, double learning_rate, double gradient_norm,
+            const TrainedParts& with_gradient = {});
+  std::int64_t steps_done() const { return steps_done_; }  ///< Whatever they updated.
+  const PartUpdates& updates() const { return updates_; }
   /// The moments in fp32, where the gradients lie; undefined before the first step.
   at::Tensor first_moment() const { return moment(true); }
   at::Tensor second_moment() const { return moment(false); }
@@ -47,8 +59,8 @@ class AdamW {
   };
   State state() const { return {first_moment_, second_moment_, first_scale_, second_scale_}; }
   /// Memory for the moments beside `weights`, to be filled through state(): the optimizer then is as after
-  /// `steps_done` steps.
-  void restore(std::int64_t steps_done, const at::Tensor& weights);
+  /// `steps_done` steps, of which `updates` updated each part.
+  void restore(std::int64_t steps_done, const PartUpdates& updates, const at::Tensor& weights);
   std::int64_t size() const { return size_; }      ///< Elements that are trained.
   std::int64_t blocks() const { return blocks_; }  ///< Of 8-bit moments.
   bool has_8_bit_moments() const { return int8_; }
@@ -59,6 +71,7 @@ class AdamW {
   struct Range {
     std::int64_t weight_begin, gradient_begin, size;
     double rate_share, weight_decay;
+    ModelPart part;
     std::int64_t first_block;  ///< Of 8-bit moments.
   };
   void add_range(const Range& range);
@@ -67,7 +80,8 @@ class AdamW {
   QuantisedMoments quantised(const Range& range, std::int64_t at) const;
   void step_range(const Range& range, at::Tensor& weights, const at::Tensor& gradients,
                   const AdamWFactors& factors);
-  AdamWFactors factors_at(double learning_rate, double gradient_norm) const;
+  /// `updates`: of the part, this one included.
+  AdamWFactors factors_at(double learning_rate, double gradient_norm, std::int64_t updates) const;
 
   OptimizerConfig config_;
   std::int64_t weights_size_, size_, blocks_ = 0;
@@ -77,6 +91,7 @@ class AdamW {
   at::Tensor first_moment_, second_moment_;
   at::Tensor first_scale_, second_scale_;  ///< Of 8-bit moments.
   std::int64_t steps_done_ = 0;
+  PartUpdates updates_;
 };
 
 }  // namespace ferro

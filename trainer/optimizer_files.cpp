@@ -16,6 +16,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr const char* kIndexFile = "index.json";
+constexpr int kFormatVersion = 2;  // 1 had no counts by part, and other blocks of 8-bit moments.
 
 const char* kind_of(const AdamW& optimizer) {
   return optimizer.has_8_bit_moments() ? "int8" : "float32";
@@ -63,6 +64,9 @@ class OptimizerReader {
   }
 
   void read(AdamW& optimizer, const ParameterArena& trained) const {
+    if (index_.at("format_version") != kFormatVersion)
+      refuse(fmt::format("format_version is {}, this program reads {}", index_.at("format_version").dump(),
+                         kFormatVersion));
     if (index_.at("state_dtype") != kind_of(optimizer))
       refuse(fmt::format("moments are of {}, the run's of {}", index_.at("state_dtype").dump(),
                          kind_of(optimizer)));
@@ -70,7 +74,7 @@ class OptimizerReader {
       refuse("moments of other parameters than the run trains");
     const auto steps = index_.at("steps_done").get<std::int64_t>();
     if (steps < 0) refuse("a negative number of steps");
-    optimizer.restore(steps, trained.weights);
+    optimizer.restore(steps, updates(steps), trained.weights);
     if (steps == 0) return;
     fill(moments_of(optimizer.state()), "file", "begin", "end");
     if (optimizer.has_8_bit_moments())
@@ -78,6 +82,15 @@ class OptimizerReader {
   }
 
  private:
+  PartUpdates updates(std::int64_t steps) const {
+    const json& updates = index_.at("updates");
+    const auto of = [&](const char* part) {
+      const auto count = updates.at(part).get<std::int64_t>();
+      if (count < 0 || count > steps) refuse(fmt::format("{} updates of {} in {} steps", count, part, steps));
+      return count;
+    };
+    return {of("vision"), of("merger"), of("language")};
+  }
   [[noreturn]] void refuse(const std::string& why) const {
     fail(ErrorCode::kData, "{}: {}", file_.string(), why);
   }
@@ -127,12 +140,15 @@ void write_optimizer(CheckpointBuilder& checkpoint, AdamW& optimizer, const Para
     writers.push_back(writer);
   }
   fail_point("checkpoint.moments");
-  const json index{{"format_version", 1},
-                   {"state_dtype", kind_of(optimizer)},
-                   {"steps_done", optimizer.steps_done()},
-                   {"elements", optimizer.size()},
-                   {"parameters", parameters_of(trained)},
-                   {"writers", writers}};
+  const PartUpdates& updates = optimizer.updates();
+  const json index{
+      {"format_version", kFormatVersion},
+      {"state_dtype", kind_of(optimizer)},
+      {"steps_done", optimizer.steps_done()},
+      {"updates", {{"vision", updates.vision}, {"merger", updates.merger}, {"language", updates.language}}},
+      {"elements", optimizer.size()},
+      {"parameters", parameters_of(trained)},
+      {"writers", writers}};
   write_file_atomically(checkpoint.path() / "optimizer" / kIndexFile, index.dump(1) + "\n");
 }
 

@@ -18,7 +18,9 @@ SftStep::Outcome SftStep::gradients(std::span<const PackedBatch> micro_batches) 
   const double targets_in_step = updater_.sum_over_ranks(static_cast<double>(targets));
   updater_.zero_gradients();
   double loss = 0;
+  bool pictures = false;
   for (const PackedBatch& batch : micro_batches) {
+    pictures = pictures || !batch.images.empty();
     outcome.tokens += static_cast<std::int64_t>(batch.tokens.size());
     if (batch.targets.empty()) continue;
     const at::Tensor hidden_TD = walk_.forward(batch, true);
@@ -36,7 +38,7 @@ SftStep::Outcome SftStep::gradients(std::span<const PackedBatch> micro_batches) 
     add_to_mean(outcome.sums, "mean_token_accuracy", correct, count);
     add_to_mean(outcome.sums, "entropy", entropies, count);
   }
-  outcome.reduced = updater_.reduce(loss);
+  outcome.reduced = updater_.reduce(loss, pictures);
   outcome.forward_backward_seconds = watch.seconds();
   return outcome;
 }

@@ -23,6 +23,7 @@ class Planner {
   void add(const JudgedGroup& group, StepPart& part) {
     AnsweredPrompt answered{group.rollout.request.prompt, {}};
     std::vector<AnswerState> states;
+    part.pictures = part.pictures || !answered.prompt->images.empty();
     for (std::size_t i = 0; i < group.rollout.completions.size(); ++i) {
       const Completion& completion = group.rollout.completions[i];
       part.normaliser.sequences_in_step += 1;

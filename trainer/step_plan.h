@@ -18,6 +18,7 @@ struct StepPart {
   std::vector<std::vector<AnswerState>> states;  ///< [group][answer], of the answers that are packed.
   std::vector<MicroBatch> micro_batches;
   LossNormaliser normaliser;
+  bool pictures = false;  ///< Some prompt of its share holds one, whether it is packed or not.
 };
 
 struct StepPlanSettings {

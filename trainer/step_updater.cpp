@@ -39,11 +39,13 @@ void StepUpdater::zero_gradients() {
   model_.adapter->dropout->pass = 0;
 }
 
-StepUpdater::Reduced StepUpdater::reduce(double loss_part) {
+StepUpdater::Reduced StepUpdater::reduce(double loss_part, bool pictures) {
   if (communicator_.world_size() > 1) communicator_.all_reduce_sum(trained_.gradients);
   Reduced reduced;
   reduced.loss = sum_over_ranks(loss_part);
   reduced.gradient_norm = optimizer_.gradient_norm(trained_.gradients);
+  const bool any_pictures = communicator_.all_reduce_max(pictures ? 1 : 0) != 0;
+  reduced.with_gradient = {.vision = any_pictures, .merger = any_pictures};
   reduced.finite = std::isfinite(reduced.loss) && std::isfinite(reduced.gradient_norm);
   return reduced;
 }
@@ -51,7 +53,7 @@ StepUpdater::Reduced StepUpdater::reduce(double loss_part) {
 double StepUpdater::apply(const Reduced& reduced, double rate_factor) {
   FERRO_CHECK(reduced.finite, "loss {}, gradient norm {}", reduced.loss, reduced.gradient_norm);
   const double rate = rate_factor * learning_rate_at(config_, optimizer_.steps_done(), total_steps_);
-  optimizer_.step(trained_.weights, trained_.gradients, rate, reduced.gradient_norm);
+  optimizer_.step(trained_.weights, trained_.gradients, rate, reduced.gradient_norm, reduced.with_gradient);
   return rate;
 }
 

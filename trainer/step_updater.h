@@ -24,11 +24,17 @@ class StepUpdater {
 
   struct Reduced {
     double loss = 0, gradient_norm = 0;
-    bool finite = true;  ///< False: diverged; the update must not be applied.
+    bool finite = true;          ///< False: diverged; the update must not be applied.
+    TrainedParts with_gradient;  ///< What the update reaches; the same on every rank.
   };
-  /// Sums loss parts and gradients over the ranks: the one place where ranks' gradients meet.
-  Reduced reduce(double loss_part);
-  /// Clips and applies, at `rate_factor` times the schedule's rate. Returns the learning rate used.
+  /// Sums loss parts and gradients over the ranks: the one place where ranks' gradients meet. `pictures`: a
+  /// row of this rank's step held one, whatever its gradient came to. Where no rank's did, vision tower and
+  /// merger (and an adapter's layers in them) have no gradient and are not updated, as under transformers'
+  /// Trainer, where the vision tower is called for batches with pixels only. One rank with pictures is enough
+  /// for all, as under torch's DistributedDataParallel(find_unused_parameters=True).
+  Reduced reduce(double loss_part, bool pictures);
+  /// Clips and applies, at `rate_factor` times the schedule's rate; the schedule goes on whatever is updated.
+  /// Returns the learning rate used.
   double apply(const Reduced& reduced, double rate_factor = 1.0);
   std::int64_t steps_done() const { return optimizer_.steps_done(); }
   AdamW& optimizer() { return optimizer_; }

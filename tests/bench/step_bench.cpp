@@ -141,7 +141,7 @@ class SizeBench {
       const double start = seconds_now(false);
       updater.zero_gradients();
       const GrpoStep::Outcome outcome = step.run(micro_batches, states, normaliser, false, clock);
-      updater.apply(updater.reduce(outcome.loss));
+      updater.apply(updater.reduce(outcome.loss, true));
       const double seconds = seconds_now(false) - start;
       if (i == 0) continue;  // Warm-up.
       references.seconds.push_back(outcome.reference_seconds);

@@ -45,9 +45,10 @@ class Variant {
       INFO("step " << s);
       updater_.zero_gradients();
       double loss = 0;
+      pictures_ = false;
       for (std::int64_t i = 0; i < accumulation_; ++i) loss += micro_step(s * accumulation_ + i);
       const json& log = record_.at("steps").at(static_cast<std::size_t>(s));
-      const StepUpdater::Reduced reduced = updater_.reduce(loss);
+      const StepUpdater::Reduced reduced = updater_.reduce(loss, pictures_);
       compare("loss", loss, log.at("loss"));
       compare("grad_norm", reduced.gradient_norm, log.at("grad_norm"));
       compare("learning_rate", updater_.apply(reduced), log.at("learning_rate"));
@@ -201,6 +202,7 @@ class Variant {
     normaliser.tokens_in_step = stored.at("num_items_in_batch").get<double>() *
                                 static_cast<double>(accumulation_) / static_cast<double>(slices_);
     normaliser.micro_batches = accumulation_;
+    pictures_ = pictures_ || !generation_.micro_batches[slice].batch.images.empty();
     const auto outcome = step_.run(std::span(&generation_.micro_batches[slice], 1), states, normaliser,
                                    first_iteration && iterations_ > 1, clock_);
     check_logps(files.at("ref_logps"), slice, &AnswerState::ref_logps);
@@ -280,6 +282,7 @@ class Variant {
   std::int64_t rows_per_micro_batch_ = 0, accumulation_ = 0, iterations_ = 0, slices_ = 0;
   std::map<std::string, testing::Closest> closest_;
   double worst_logp_ = 0;
+  bool pictures_ = false;  ///< In the optimizer step.
 };
 
 }  // namespace

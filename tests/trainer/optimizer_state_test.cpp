@@ -125,6 +125,29 @@ TEST_CASE("8-bit moments have the same bits at any thread count") {
   for (std::size_t i = 3; i < results.size(); ++i) CHECK(at::equal(results[i], results[i % 3]));
 }
 
+TEST_CASE("8-bit moments of a part without a gradient keep their codes and scales") {
+  ArenaTable table = ranges({1000, 300});
+  table.parameters[0].name = "visual.blocks.0.mlp.up_proj.weight";
+  AdamW adamw(table, TrainedSet::all(table), with_state("int8"), 1);
+  at::Tensor weights = at::ones({1300});
+  const at::Tensor gradients = at::cos(at::arange(1300, at::kFloat));
+  adamw.step(weights, gradients, 1e-2, 1);
+  // Four blocks of 256 are the first part's: blocks do not reach from one part into another.
+  const auto vision = [&] {
+    const AdamW::State s = adamw.state();
+    return std::vector<at::Tensor>{
+        weights.narrow(0, 0, 1000).clone(), s.first_moment.narrow(0, 0, 1000).clone(),
+        s.second_moment.narrow(0, 0, 1000).clone(), s.first_scale.narrow(0, 0, 4).clone(),
+        s.second_scale.narrow(0, 0, 4).clone()};
+  };
+  const std::vector<at::Tensor> before = vision();
+  const at::Tensor language = adamw.first_moment().narrow(0, 1000, 300);
+  adamw.step(weights, gradients, 1e-2, 1, {.vision = false, .merger = false});
+  const std::vector<at::Tensor> after = vision();
+  for (std::size_t i = 0; i < before.size(); ++i) CHECK(at::equal(before[i], after[i]));
+  CHECK_FALSE(at::equal(language, adamw.first_moment().narrow(0, 1000, 300)));
+}
+
 TEST_CASE("state exists for what is trained only") {
   ArenaTable table = ranges({1000, 300});
   table.parameters[0].name = "visual.blocks.0.mlp.up_proj.weight";

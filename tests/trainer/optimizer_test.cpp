@@ -18,7 +18,87 @@ ArenaTable one_range(std::int64_t size) {
   return table;
 }
 
+/// torch.optim.AdamW of one parameter in fp64: its state, the number of steps included, is its own, and a
+/// step in which `grad` is None passes it by.
+struct TorchParameter {
+  at::Tensor weight, first, second;
+  std::int64_t steps = 0;
+  double share, weight_decay;  ///< Of the step's rate; decay.
+
+  TorchParameter(const at::Tensor& start, double rate_share, double decay)
+      : weight(start.to(at::kDouble)),
+        first(at::zeros_like(weight)),
+        second(at::zeros_like(weight)),
+        share(rate_share),
+        weight_decay(decay) {}
+  void step(const at::Tensor& grad, double rate) {
+    if (!grad.defined()) return;
+    ++steps;
+    const at::Tensor g = grad.to(at::kDouble);
+    weight = weight * (1 - rate * share * weight_decay);
+    first = 0.9 * first + 0.1 * g;
+    second = 0.999 * second + 0.001 * g * g;
+    const auto t = static_cast<double>(steps);
+    const at::Tensor unbiased = second / (1 - std::pow(0.999, t));
+    weight = weight - rate * share / (1 - std::pow(0.9, t)) * first / (unbiased.sqrt() + 1e-8);
+  }
+};
+
+/// Three parameters, one of each part, the first longer than a unit of work.
+ArenaTable three_parts() {
+  ArenaTable table;
+  for (const auto& [name, size] :
+       std::vector<std::pair<std::string, std::int64_t>>{{"visual.blocks.0.attn.proj.weight", 40'003},
+                                                         {"visual.merger.mlp.0.weight", 517},
+                                                         {"model.layers.0.mlp.up_proj.weight", 4'001}}) {
+    table.parameters.push_back({.name = name, .shape = {size}, .offset = table.size, .size = size});
+    table.size += size;
+  }
+  return table;
+}
+
 }  // namespace
+
+TEST_CASE(
+    "a part without a gradient is passed by, and its bias correction counts its own steps, as in torch") {
+  OptimizerConfig config;
+  config.learning_rate = 1e-2;
+  config.vision.learning_rate = 5e-3;
+  config.weight_decay = 0.1;
+  config.max_grad_norm = 0;
+  // Which steps hold pictures; in the fifth their gradient is zero, which is not the same as none.
+  for (const auto& pictures : {std::vector<bool>{true, false, false, true, true, false, true},
+                               std::vector<bool>{false, false, true, false, true, true, false}}) {
+    const ArenaTable table = three_parts();
+    AdamW adamw(table, config);
+    at::Tensor weights = at::sin(at::arange(table.size, at::kFloat));
+    const auto of = [&](const at::Tensor& flat, std::size_t i) {
+      return flat.narrow(0, table.parameters[i].offset, table.parameters[i].size);
+    };
+    std::vector<TorchParameter> reference;
+    for (std::size_t i = 0; i < 3; ++i) reference.emplace_back(of(weights, i), i == 0 ? 0.5 : 1.0, 0.1);
+    for (std::size_t step = 0; step < pictures.size(); ++step) {
+      const double rate = 1e-2 / static_cast<double>(step + 1);
+      at::Tensor gradients =
+          at::cos(at::arange(table.size, at::kFloat) * (0.7 * static_cast<double>(step + 1)));
+      if (step == 4) of(gradients, 0).zero_();
+      const at::Tensor before = weights.clone();
+      adamw.step(weights, gradients, rate, 1, {.vision = pictures[step], .merger = pictures[step]});
+      for (std::size_t i = 0; i < 3; ++i) {
+        INFO("step " << step << ", " << table.parameters[i].name);
+        const bool has_gradient = i == 2 || pictures[step];
+        reference[i].step(has_gradient ? of(gradients, i) : at::Tensor(), rate);
+        CHECK(at::equal(of(before, i), of(weights, i)) == !has_gradient);
+        // Weights up to 1 in fp32, rounded twice a step.
+        CHECK((of(weights, i) - reference[i].weight).abs().max().item<double>() <= 1e-6);
+        CHECK((of(adamw.first_moment(), i) - reference[i].first).abs().max().item<double>() <= 2e-7);
+        CHECK((of(adamw.second_moment(), i) - reference[i].second).abs().max().item<double>() <= 2e-9);
+        CHECK(adamw.updates().of(part_of(table.parameters[i].name)) == reference[i].steps);
+      }
+    }
+    CHECK(adamw.steps_done() == 7);
+  }
+}
 
 TEST_CASE("AdamW does torch.optim.AdamW's operations") {
   // The reference is the sequence of ATen calls that torch.optim.AdamW makes (single-tensor path), on the

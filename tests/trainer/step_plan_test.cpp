@@ -45,6 +45,18 @@ TEST_CASE("a generation's groups go to its steps in data order, and steps share 
   CHECK(plan.parts[1].normaliser.tokens_in_step == 10);
 }
 
+TEST_CASE("a step holds pictures when a prompt of its share does, packed or not") {
+  std::vector<JudgedGroup> groups{group_of(0, {2, 4}), group_of(1, {1, 1}, false), group_of(2, {5, 7})};
+  auto prompt = std::make_shared<Prompt>(*groups[1].rollout.request.prompt);
+  prompt->images.push_back(std::make_shared<ImageInput>());
+  groups[1].rollout.request.prompt = prompt;
+  const StepPlan plan = plan_steps(groups, {.steps_per_generation = 3});
+  CHECK_FALSE(plan.parts[0].pictures);
+  CHECK(plan.parts[1].pictures);
+  CHECK(plan.parts[1].micro_batches.empty());  // Its answers are equally good.
+  CHECK_FALSE(plan.parts[2].pictures);
+}
+
 TEST_CASE("a masked answer counts among the answers, not in the tokens, and is not packed") {
   const std::vector<JudgedGroup> groups{group_of(0, {2, 4})};
   StepPlanSettings settings;
