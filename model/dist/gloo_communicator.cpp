@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <optional>
 #include <string_view>
+#include <thread>
 
 #include <gloo/allgather.h>
 #include <gloo/allgatherv.h>
@@ -21,10 +23,20 @@
 namespace ferro {
 namespace {
 
-enum class Operation : std::int64_t { kStart, kAllReduceSum, kAllReduceMax, kBroadcast, kBarrier };
+enum class Operation : std::int64_t {
+  kStart,
+  kAllReduceSum,
+  kReduceScatterSum,
+  kAllGather,
+  kAllReduceMax,
+  kBroadcast,
+  kBarrier
+};
 
 const char* name_of(std::int64_t operation) {
-  constexpr std::array names{"start", "all_reduce_sum", "all_reduce_max", "broadcast", "barrier"};
+  constexpr std::array names{"start",      "all_reduce_sum", "reduce_scatter_sum",
+                             "all_gather", "all_reduce_max", "broadcast",
+                             "barrier"};
   return operation >= 0 && operation < static_cast<std::int64_t>(names.size())
              ? names[static_cast<std::size_t>(operation)]
              : "an unknown operation";
@@ -64,9 +76,12 @@ class GlooStore final : public gloo::rendezvous::Store {
 
 /// What a rank is about to do; all ranks must say the same of the first four.
 struct Intent {
-  std::int64_t operation = 0, elements = 0, dtype = -1, root = 0;
-  std::int64_t value = 0;  ///< all_reduce_max: the rank's operand.
+  std::int64_t operation = 0, elements = 0, dtype = -1, root = 0;  ///< `root`, or the digest of the bounds.
+  std::int64_t value = 0;                                          ///< all_reduce_max: the rank's operand.
 };
+
+/// For other ranks to read why this one leaves.
+constexpr std::chrono::seconds kFarewell{3};
 
 class GlooCommunicator final : public Communicator {
  public:
@@ -92,7 +107,24 @@ class GlooCommunicator final : public Communicator {
 
   void all_reduce_sum(at::Tensor& buffer) override {
     collective(Operation::kAllReduceSum, &buffer, 0, 0, [&](const std::vector<Intent>&) {
-      if (buffer.numel() > 0) sum(buffer);
+      if (buffer.numel() == 0) return;
+      const std::vector<std::int64_t> bounds = equal_bounds(buffer.numel(), world_size_);
+      sum_own_slice(buffer, bounds);
+      gather_slices(buffer, bounds);
+    });
+  }
+
+  void reduce_scatter_sum(at::Tensor& buffer, std::span<const std::int64_t> bounds) override {
+    check_bounds("reduce_scatter_sum", bounds, buffer.numel(), world_size_);
+    collective(Operation::kReduceScatterSum, &buffer, digest_of(bounds), 0, [&](const std::vector<Intent>&) {
+      if (buffer.numel() > 0) sum_own_slice(buffer, bounds);
+    });
+  }
+
+  void all_gather(at::Tensor& buffer, std::span<const std::int64_t> bounds) override {
+    check_bounds("all_gather", bounds, buffer.numel(), world_size_);
+    collective(Operation::kAllGather, &buffer, digest_of(bounds), 0, [&](const std::vector<Intent>&) {
+      if (buffer.numel() > 0) gather_slices(buffer, bounds);
     });
   }
 
@@ -119,9 +151,29 @@ class GlooCommunicator final : public Communicator {
     collective(Operation::kBarrier, nullptr, 0, 0, [](const std::vector<Intent>&) {});
   }
 
+  void abandon(const Error& reason) noexcept override {
+    if (abandoned_) return;
+    abandoned_ = true;
+    try {
+      // Said before the connections go: whoever sees them go finds it.
+      if (store_->add(options_.group + "/failures", 1) == 1)
+        store_->set(failure_key(), fmt::format("{} rank {}: {}", reason.exit_code(), rank_, reason.what()));
+      leave();
+      store_->add(options_.group + "/left", 1);
+      // Rank 0's process takes the store with it.
+      const auto deadline = std::chrono::steady_clock::now() + kFarewell;
+      while (rank_ == 0 && store_->add(options_.group + "/left", 0) < world_size_ &&
+             std::chrono::steady_clock::now() < deadline)
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    } catch (...) {  // The others then learn only that this rank is gone.
+      leave();
+    }
+  }
+
  private:
   template <class Work>
-  void collective(Operation operation, const at::Tensor* buffer, int root, std::int64_t value, Work&& work) {
+  void collective(Operation operation, const at::Tensor* buffer, std::int64_t root, std::int64_t value,
+                  Work&& work) {
     FERRO_CHECK(context_ != nullptr, "{} in a group that has failed",
                 name_of(static_cast<std::int64_t>(operation)));
     Intent own{static_cast<std::int64_t>(operation), 0, -1, root, value};
@@ -150,41 +202,49 @@ class GlooCommunicator final : public Communicator {
       const Intent& other = intents[r];
       FERRO_CHECK(other.operation == first.operation, "rank {} calls {}, rank 0 calls {}", r,
                   name_of(other.operation), name_of(first.operation));
-      FERRO_CHECK(other.root == first.root, "rank {} broadcasts from {}, rank 0 from {}", r, other.root,
-                  first.root);
+      FERRO_CHECK(
+          other.root == first.root || first.operation != static_cast<std::int64_t>(Operation::kBroadcast),
+          "rank {} broadcasts from {}, rank 0 from {}", r, other.root, first.root);
       FERRO_CHECK(other.elements == first.elements && other.dtype == first.dtype,
                   "{}: rank {} has {} elements of {}, rank 0 {} of {}", name_of(first.operation), r,
                   other.elements, at::toString(static_cast<at::ScalarType>(other.dtype)), first.elements,
                   at::toString(static_cast<at::ScalarType>(first.dtype)));
+      FERRO_CHECK(other.root == first.root, "{}: rank {} and rank 0 cut their buffers differently",
+                  name_of(first.operation), r);
     }
   }
 
-  /// Each rank receives its slice from all, sums in rank order, and hands the sum to all.
-  void sum(at::Tensor& buffer) {
+  /// Each rank receives its slice from all and sums in rank order.
+  void sum_own_slice(at::Tensor& buffer, std::span<const std::int64_t> bounds) {
     const at::NoGradGuard no_grad;
-    const std::int64_t bytes = static_cast<std::int64_t>(buffer.element_size());
-    const RankSlice own = rank_slice(buffer.numel(), rank_, world_size_);
-    const auto ranks = static_cast<std::size_t>(world_size_);
+    const auto bytes = static_cast<std::int64_t>(buffer.element_size());
+    const auto own = static_cast<std::size_t>(rank_);
+    const std::int64_t length = bounds[own + 1] - bounds[own];
     std::vector<std::int64_t> sent;
-    std::vector<std::size_t> gathered;
-    for (int r = 0; r < world_size_; ++r) {
-      sent.push_back(rank_slice(buffer.numel(), r, world_size_).length * bytes);
-      gathered.push_back(static_cast<std::size_t>(sent.back()));
-    }
-    at::Tensor received = at::empty({world_size_, own.length}, buffer.options());
+    for (std::size_t r = 0; r + 1 < bounds.size(); ++r) sent.push_back((bounds[r + 1] - bounds[r]) * bytes);
+    at::Tensor received = at::empty({world_size_, length}, buffer.options());
     gloo::AlltoallvOptions exchange(context_);
     exchange.setInput(static_cast<char*>(buffer.data_ptr()), sent);
     exchange.setOutput(static_cast<char*>(received.data_ptr()),
-                       std::vector<std::int64_t>(ranks, own.length * bytes));
+                       std::vector<std::int64_t>(static_cast<std::size_t>(world_size_), length * bytes));
     gloo::alltoallv(exchange);
+    if (length > 0)
+      buffer.view({-1}).narrow(0, bounds[own], length).copy_(sum_in_rank_order(received.unbind(0)));
+  }
 
-    at::Tensor total = sum_in_rank_order(received.unbind(0)).contiguous();
+  void gather_slices(at::Tensor& buffer, std::span<const std::int64_t> bounds) {
+    const auto own = static_cast<std::size_t>(rank_);
+    at::Tensor slice = buffer.view({-1}).narrow(0, bounds[own], bounds[own + 1] - bounds[own]).clone();
+    std::vector<std::size_t> gathered;
+    for (std::size_t r = 0; r + 1 < bounds.size(); ++r)
+      gathered.push_back(static_cast<std::size_t>(bounds[r + 1] - bounds[r]) * buffer.element_size());
     gloo::AllgathervOptions gather(context_);
-    gather.setInput(static_cast<char*>(total.data_ptr()), total.nbytes());
+    gather.setInput(static_cast<char*>(slice.data_ptr()), slice.nbytes());
     gather.setOutput(static_cast<char*>(buffer.data_ptr()), gathered);
     gloo::allgatherv(gather);
   }
 
+  std::string failure_key() const { return options_.group + "/failure"; }
   std::string post_key(int rank) const { return options_.group + "/at/" + std::to_string(rank); }
 
   /// Where this rank is, for those that wait for it.
@@ -203,12 +263,26 @@ class GlooCommunicator final : public Communicator {
       if (const auto* own = dynamic_cast<const Error*>(&error);
           own != nullptr && own->code() == ErrorCode::kInternal)
         throw;
+      throw_failure_of_another();
       const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
       fail(ErrorCode::kUnavailable,
            "rank {} of {}: collective {} ({}) failed after {:.1f} s (limit {:.1f} s): {}; Gloo: {}", rank_,
            world_size_, collectives_, name_of(static_cast<std::int64_t>(operation)), waited.count(),
            std::chrono::duration<double>(timeout).count(), who_is_behind(), error.what());
     }
+  }
+
+  /// Why another rank left, where one said so.
+  void throw_failure_of_another() {
+    std::optional<std::string> failure;
+    try {
+      failure = store_->find(failure_key());
+    } catch (const std::exception&) {  // The store went with its rank.
+      return;
+    }
+    if (!failure) return;
+    const std::size_t space = failure->find(' ');
+    throw Error(static_cast<ErrorCode>(std::stoi(failure->substr(0, space))), failure->substr(space + 1));
   }
 
   /// The ranks that have not come as far as this one, by what they posted last.
@@ -240,6 +314,7 @@ class GlooCommunicator final : public Communicator {
   GlooOptions options_;
   std::shared_ptr<gloo::rendezvous::Context> context_;
   std::int64_t collectives_ = 0;
+  bool abandoned_ = false;
 };
 
 }  // namespace

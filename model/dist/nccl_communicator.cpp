@@ -9,6 +9,7 @@
 #include <nccl.h>
 
 #include "core/error.h"
+#include "model/dist/rank_order_sum.h"
 
 namespace ferro {
 namespace {
@@ -37,6 +38,8 @@ ncclDataType_t data_type(const at::Tensor& buffer) {
       return ncclInt64;
     case at::kInt:
       return ncclInt32;
+    case at::kByte:
+      return ncclUint8;
     default:
       break;
   }
@@ -67,11 +70,30 @@ class NcclCommunicator final : public Communicator {
 
   int rank() const override { return rank_; }
   int world_size() const override { return world_size_; }
+  c10::Device device() const override { return {c10::kCUDA, static_cast<c10::DeviceIndex>(options_.device)}; }
 
   void all_reduce_sum(at::Tensor& buffer) override {
     collective("all_reduce_sum", buffer, [&](cudaStream_t stream) {
       return ncclAllReduce(buffer.data_ptr(), buffer.data_ptr(), count(buffer), data_type(buffer), ncclSum,
                            communicator_, stream);
+    });
+  }
+
+  void reduce_scatter_sum(at::Tensor& buffer, std::span<const std::int64_t> bounds) override {
+    check_bounds("reduce_scatter_sum", bounds, buffer.numel(), world_size_);
+    collective("reduce_scatter_sum", buffer, [&](cudaStream_t stream) {
+      return slice_by_slice(buffer, bounds, [&](void* slice, std::size_t length, int rank) {
+        return ncclReduce(slice, slice, length, data_type(buffer), ncclSum, rank, communicator_, stream);
+      });
+    });
+  }
+
+  void all_gather(at::Tensor& buffer, std::span<const std::int64_t> bounds) override {
+    check_bounds("all_gather", bounds, buffer.numel(), world_size_);
+    collective("all_gather", buffer, [&](cudaStream_t stream) {
+      return slice_by_slice(buffer, bounds, [&](void* slice, std::size_t length, int rank) {
+        return ncclBroadcast(slice, slice, length, data_type(buffer), rank, communicator_, stream);
+      });
     });
   }
 
@@ -94,9 +116,27 @@ class NcclCommunicator final : public Communicator {
 
   void barrier() override { all_reduce_max(0); }
 
+  /// The others see an aborted communicator, without the reason.
+  void abandon(const Error&) noexcept override { abort(); }
+
  private:
-  c10::Device device() const { return {c10::kCUDA, static_cast<c10::DeviceIndex>(options_.device)}; }
   static std::size_t count(const at::Tensor& buffer) { return static_cast<std::size_t>(buffer.numel()); }
+
+  /// One call per slice, all in one launch; slices need not be equal.
+  template <class Call>
+  static ncclResult_t slice_by_slice(at::Tensor& buffer, std::span<const std::int64_t> bounds, Call&& call) {
+    auto* const bytes = static_cast<char*>(buffer.data_ptr());
+    ncclResult_t result = ncclGroupStart();
+    for (std::size_t r = 0; r + 1 < bounds.size() && result == ncclSuccess; ++r) {
+      if (bounds[r] == bounds[r + 1]) continue;
+      const ncclResult_t called =
+          call(bytes + bounds[r] * static_cast<std::int64_t>(buffer.element_size()),
+               static_cast<std::size_t>(bounds[r + 1] - bounds[r]), static_cast<int>(r));
+      if (called != ncclInProgress) result = called;
+    }
+    const ncclResult_t ended = ncclGroupEnd();
+    return result == ncclSuccess ? ended : result;
+  }
 
   /// Enqueues on the current stream, after what produced the buffer, and waits for the end.
   template <class Enqueue>

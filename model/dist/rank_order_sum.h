@@ -1,22 +1,22 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include "model/dist/communicator.h"
 
 namespace ferro {
 
-/// The part of `elements` that `rank` of `ranks` sums: [begin, begin + length).
-struct RankSlice {
-  std::int64_t begin = 0, length = 0;
-};
-inline RankSlice rank_slice(std::int64_t elements, int rank, int ranks) {
-  const std::int64_t begin = elements * rank / ranks;
-  return {begin, elements * (rank + 1) / ranks - begin};
-}
-
 /// Sum of the ranks' parts in their order, of the parts' dtype; halves are summed in fp32 and rounded once.
 at::Tensor sum_in_rank_order(const std::vector<at::Tensor>& parts);
+
+/// Error{kInternal} naming `operation`: not bounds of a buffer of `elements` for `ranks`.
+void check_bounds(std::string_view operation, std::span<const std::int64_t> bounds, std::int64_t elements,
+                  int ranks);
+
+/// A number by which ranks compare their bounds.
+std::int64_t digest_of(std::span<const std::int64_t> bounds);
 
 }  // namespace ferro

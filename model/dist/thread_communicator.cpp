@@ -2,20 +2,33 @@
 #include <atomic>
 #include <barrier>
 #include <cstddef>
+#include <mutex>
+#include <optional>
 
-#include "core/error.h"
 #include "model/dist/communicator.h"
 #include "model/dist/rank_order_sum.h"
 
 namespace ferro {
 namespace {
 
-enum class Operation { kNone, kAllReduceSum, kAllReduceMax, kBroadcast, kBarrier };
+enum class Operation {
+  kNone,
+  kAllReduceSum,
+  kReduceScatterSum,
+  kAllGather,
+  kAllReduceMax,
+  kBroadcast,
+  kBarrier
+};
 
 const char* name_of(Operation operation) {
   switch (operation) {
     case Operation::kAllReduceSum:
       return "all_reduce_sum";
+    case Operation::kReduceScatterSum:
+      return "reduce_scatter_sum";
+    case Operation::kAllGather:
+      return "all_gather";
     case Operation::kAllReduceMax:
       return "all_reduce_max";
     case Operation::kBroadcast:
@@ -32,7 +45,7 @@ const char* name_of(Operation operation) {
 struct Post {
   Operation operation = Operation::kNone;
   at::Tensor buffer;
-  std::int64_t value = 0;  ///< all_reduce_max: its operand; broadcast: the root.
+  std::int64_t value = 0;  ///< all_reduce_max: its operand; broadcast: the root; else of the bounds.
 };
 
 /// What the ranks share. A collective is: post, meet, check and work, meet. Nobody reads another's post after
@@ -47,24 +60,47 @@ struct Group {
   static constexpr std::int64_t kStillHere = -1;
   std::vector<Post> posts;
   std::vector<std::atomic<std::int64_t>> meetings_attended;  ///< Of a rank that has left.
+  std::mutex mutex;
+  std::optional<Error> failure;  ///< Why the first rank left, where it said so.
   std::barrier<> meeting;
 };
 
 class ThreadCommunicator final : public Communicator {
  public:
   ThreadCommunicator(std::shared_ptr<Group> group, int rank) : group_(std::move(group)), rank_(rank) {}
-  ~ThreadCommunicator() override {
-    // Whoever waits for this rank is released, sees the mark, and fails.
-    group_->meetings_attended[index()] = meetings_;
-    group_->meeting.arrive_and_drop();
-  }
+  ~ThreadCommunicator() override { leave(); }
+  ThreadCommunicator(const ThreadCommunicator&) = delete;
+  ThreadCommunicator& operator=(const ThreadCommunicator&) = delete;
 
   int rank() const override { return rank_; }
   int world_size() const override { return static_cast<int>(group_->posts.size()); }
 
   void all_reduce_sum(at::Tensor& buffer) override {
     begin({Operation::kAllReduceSum, buffer, 0});
-    sum_own_slice();
+    const std::vector<std::int64_t> bounds = equal_bounds(buffer.numel(), world_size());
+    const at::Tensor sum = sum_of_slice(bounds);
+    if (sum.defined())
+      for (const Post& post : group_->posts) slice_of(post.buffer, bounds, rank_).copy_(sum);
+    end();
+  }
+
+  void reduce_scatter_sum(at::Tensor& buffer, std::span<const std::int64_t> bounds) override {
+    check_bounds("reduce_scatter_sum", bounds, buffer.numel(), world_size());
+    begin({Operation::kReduceScatterSum, buffer, digest_of(bounds)});
+    const at::Tensor sum = sum_of_slice(bounds);
+    // Others read only their own slices of this buffer.
+    if (sum.defined()) slice_of(buffer, bounds, rank_).copy_(sum);
+    end();
+  }
+
+  void all_gather(at::Tensor& buffer, std::span<const std::int64_t> bounds) override {
+    check_bounds("all_gather", bounds, buffer.numel(), world_size());
+    begin({Operation::kAllGather, buffer, digest_of(bounds)});
+    const at::NoGradGuard no_grad;
+    for (int r = 0; r < world_size(); ++r)
+      if (r != rank_)
+        slice_of(buffer, bounds, r)
+            .copy_(slice_of(group_->posts[static_cast<std::size_t>(r)].buffer, bounds, r));
     end();
   }
 
@@ -88,10 +124,30 @@ class ThreadCommunicator final : public Communicator {
     end();
   }
 
+  void abandon(const Error& reason) noexcept override {
+    if (left_) return;
+    try {
+      const std::scoped_lock lock(group_->mutex);
+      if (!group_->failure)
+        group_->failure.emplace(reason.code(), fmt::format("rank {}: {}", rank_, reason.what()));
+    } catch (...) {  // The others then learn only that this rank is gone.
+    }
+    leave();
+  }
+
  private:
   std::size_t index() const { return static_cast<std::size_t>(rank_); }
 
+  void leave() noexcept {
+    if (left_) return;
+    left_ = true;
+    // Whoever waits for this rank is released, sees the mark, and fails.
+    group_->meetings_attended[index()] = meetings_;
+    group_->meeting.arrive_and_drop();
+  }
+
   void begin(Post post) {
+    FERRO_CHECK(!left_, "{} in a group that this rank has left", name_of(post.operation));
     group_->posts[index()] = std::move(post);
     meet();
     check_agreement();
@@ -108,9 +164,11 @@ class ThreadCommunicator final : public Communicator {
     ++meetings_;
     for (std::size_t r = 0; r < group_->meetings_attended.size(); ++r) {
       const std::int64_t attended = group_->meetings_attended[r];
-      if (attended != Group::kStillHere && attended < meetings_)
-        fail(ErrorCode::kUnavailable, "rank {}: rank {} left the group before {}", rank_, r,
-             name_of(group_->posts[index()].operation));
+      if (attended == Group::kStillHere || attended >= meetings_) continue;
+      const std::scoped_lock lock(group_->mutex);
+      if (group_->failure) throw *group_->failure;
+      fail(ErrorCode::kUnavailable, "rank {}: rank {} left the group before {}", rank_, r,
+           name_of(group_->posts[index()].operation));
     }
   }
 
@@ -125,6 +183,8 @@ class ThreadCommunicator final : public Communicator {
         FERRO_CHECK(post.value == first.value, "rank {} broadcasts from {}, rank 0 from {}", r, post.value,
                     first.value);
       if (!first.buffer.defined()) continue;
+      FERRO_CHECK(post.value == first.value, "{}: rank {} and rank 0 cut their buffers differently",
+                  name_of(first.operation), r);
       FERRO_CHECK(post.buffer.numel() == first.buffer.numel() &&
                       post.buffer.scalar_type() == first.buffer.scalar_type(),
                   "{}: rank {} has {} elements of {}, rank 0 {} of {}", name_of(first.operation), r,
@@ -136,34 +196,27 @@ class ThreadCommunicator final : public Communicator {
                   name_of(post.operation));
   }
 
-  /// Each rank sums one slice over all ranks, in rank order, and writes it to every rank's buffer.
-  void sum_own_slice() const {
-    const RankSlice own = rank_slice(group_->posts.front().buffer.numel(), rank_, world_size());
-    if (own.length == 0 || world_size() == 1) return;
+  static at::Tensor slice_of(const at::Tensor& buffer, std::span<const std::int64_t> bounds, int rank) {
+    const auto r = static_cast<std::size_t>(rank);
+    return buffer.view({-1}).narrow(0, bounds[r], bounds[r + 1] - bounds[r]);
+  }
+
+  /// Of this rank's slice, over all ranks; undefined where there is nothing to add.
+  at::Tensor sum_of_slice(std::span<const std::int64_t> bounds) const {
+    if (bounds[index()] == bounds[index() + 1] || world_size() == 1) return {};
     const at::NoGradGuard no_grad;
-    const auto slice = [&](const Post& post) {
-      return post.buffer.view({-1}).narrow(0, own.begin, own.length);
-    };
     std::vector<at::Tensor> parts;
-    for (const Post& post : group_->posts) parts.push_back(slice(post));
-    const at::Tensor sum = sum_in_rank_order(parts);
-    for (const Post& post : group_->posts) slice(post).copy_(sum);
+    for (const Post& post : group_->posts) parts.push_back(slice_of(post.buffer, bounds, rank_));
+    return sum_in_rank_order(parts);
   }
 
   std::shared_ptr<Group> group_;
   int rank_;
   std::int64_t meetings_ = 0;
+  bool left_ = false;
 };
 
 }  // namespace
-
-at::Tensor sum_in_rank_order(const std::vector<at::Tensor>& parts) {
-  const at::ScalarType dtype = parts.front().scalar_type();
-  const bool narrow = dtype == at::kBFloat16 || dtype == at::kHalf;
-  at::Tensor sum = parts.front().to(narrow ? at::kFloat : dtype, /*non_blocking=*/false, /*copy=*/true);
-  for (std::size_t r = 1; r < parts.size(); ++r) sum.add_(parts[r]);
-  return sum.to(dtype);
-}
 
 std::vector<std::unique_ptr<Communicator>> make_thread_communicators(int world_size) {
   FERRO_CHECK(world_size > 0, "a group of {} ranks", world_size);

@@ -40,6 +40,30 @@ class Checker {
     expect(buffer.cpu().eq(expected).all().item<bool>(), "sum is not in rank order");
   }
 
+  /// Slices of 0, 1, 2, ... elements, the last rank's taking what is left: the sum of a slice has the bits
+  /// of all_reduce_sum, and gathering gives all of them to all.
+  void scattered(at::ScalarType dtype) {
+    std::vector<std::int64_t> bounds{0};
+    for (int r = 0; r < world(); ++r) bounds.push_back(bounds.back() + r);
+    bounds.back() = 1001;
+    at::Tensor buffer = at::sin(at::arange(1001, at::kDouble) * (rank() + 1)).mul(1e3).to(device_, dtype);
+    at::Tensor whole = buffer.clone();
+    communicator_.all_reduce_sum(whole);
+    communicator_.reduce_scatter_sum(buffer, bounds);
+    const auto own = static_cast<std::size_t>(rank());
+    const auto slice_of = [&](const at::Tensor& t) {
+      return t.narrow(0, bounds[own], bounds[own + 1] - bounds[own]);
+    };
+    expect(slice_of(buffer).equal(slice_of(whole)),
+           "reduce_scatter_sum gives other bits than all_reduce_sum");
+    communicator_.all_gather(buffer, bounds);
+    expect(buffer.equal(whole), "all_gather of the slices is not the whole");
+    at::Tensor bytes = at::full({3 * world()}, rank(), at::kByte).to(device_);
+    communicator_.all_gather(bytes, equal_bounds(bytes.numel(), world()));
+    for (int r = 0; r < world(); ++r)
+      expect(bytes.narrow(0, 3 * r, 3).eq(r).all().item<bool>(), fmt::format("bytes of rank {}", r));
+  }
+
   /// Every rank must have the same bits: the largest difference to rank 0's sum is zero.
   void same_bits() {
     at::Tensor buffer = at::sin(at::arange(1000, at::kFloat) * (rank() + 1)).to(device_);
@@ -92,6 +116,8 @@ std::vector<std::string> check_communicator(Communicator& communicator, at::Devi
   for (const at::ScalarType dtype : {at::kDouble, at::kLong}) checker.sums(100, dtype);
   checker.sums(25, at::kBFloat16);  // Below 256 every sum is exact in bfloat16 up to 4 ranks.
   if (rank_order) checker.rank_order();
+  if (rank_order)
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) checker.scattered(dtype);
   checker.same_bits();
   checker.maximum();
   checker.broadcasts();

@@ -144,6 +144,38 @@ TEST_CASE("a Gloo rank that leaves releases the others at once") {
   }
 }
 
+TEST_CASE("a Gloo rank that gives a reason for leaving ends the others with it") {
+  for (const int failing : {0, 2}) {
+    std::vector<ErrorCode> codes(3);
+    const Ranks ranks = on_gloo(3, [&](Communicator& communicator, int rank) {
+      try {
+        communicator.barrier();
+        if (rank == failing) fail(ErrorCode::kOutOfMemory, "no room");
+        communicator.barrier();
+      } catch (const Error& error) {
+        codes[static_cast<std::size_t>(rank)] = error.code();
+        communicator.abandon(error);
+        throw;
+      }
+    });
+    for (int rank = 0; rank < 3; ++rank) {
+      const auto r = static_cast<std::size_t>(rank);
+      CHECK(codes[r] == ErrorCode::kOutOfMemory);
+      CHECK(ranks.errors[r] == (rank == failing ? "no room" : fmt::format("rank {}: no room", failing)));
+      CHECK(ranks.seconds[r] < 5);
+    }
+  }
+}
+
+TEST_CASE("Gloo ranks that cut a buffer differently all fail") {
+  const Ranks ranks = on_gloo(2, [](Communicator& communicator, int rank) {
+    at::Tensor buffer = at::zeros({4});
+    communicator.all_gather(buffer, std::vector<std::int64_t>{0, 2 + rank, 4});
+  });
+  for (const std::string& error : ranks.errors)
+    CHECK_THAT(error, Catch::Contains("cut their buffers differently"));
+}
+
 TEST_CASE("a group that has failed refuses further collectives") {
   const Ranks ranks = on_gloo(2, [](Communicator& communicator, int rank) {
     if (rank == 1) return;

@@ -75,5 +75,40 @@ TEST_CASE("a rank that leaves releases the others with an error that names it") 
   CHECK_THAT(errors[2], Catch::Contains("rank 1 left"));
 }
 
+TEST_CASE("a rank that gives a reason for leaving ends the others with it, wherever they are") {
+  auto communicators = make_thread_communicators(3);
+  std::vector<ErrorCode> codes(3);
+  std::vector<std::string> errors(3);
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t rank = 0; rank < 3; ++rank)
+      threads.emplace_back([&, rank] {
+        try {
+          communicators[rank]->barrier();
+          if (rank == 1) fail(ErrorCode::kOutOfMemory, "no room");
+          if (rank == 0) communicators[rank]->barrier();
+          at::Tensor buffer = at::zeros({4});
+          communicators[rank]->all_reduce_sum(buffer);
+        } catch (const Error& error) {
+          communicators[rank]->abandon(error);
+          codes[rank] = error.code();
+          errors[rank] = error.what();
+        }
+      });
+  }
+  for (std::size_t rank = 0; rank < 3; ++rank) {
+    CHECK(codes[rank] == ErrorCode::kOutOfMemory);
+    CHECK(errors[rank] == (rank == 1 ? "no room" : "rank 1: no room"));
+  }
+}
+
+TEST_CASE("ranks that cut a buffer differently all fail") {
+  const auto errors = on_all_ranks(2, [](std::unique_ptr<Communicator> communicator) {
+    at::Tensor buffer = at::zeros({4});
+    communicator->all_gather(buffer, std::vector<std::int64_t>{0, 2 + communicator->rank(), 4});
+  });
+  for (const std::string& error : errors) CHECK_THAT(error, Catch::Contains("cut their buffers differently"));
+}
+
 }  // namespace
 }  // namespace ferro
