@@ -1,5 +1,7 @@
+#include <array>
+
 #include "core/error.h"
-#include "model/gated_mlp.h"
+#include "model/block_ops.h"
 #include "model/qwen.h"
 
 // The language model of Qwen2.5-VL: Qwen2.5's decoder with M-RoPE (arXiv:2412.15115, arXiv:2502.13923).
@@ -41,16 +43,15 @@ at::Tensor embed_with_images(const LinearWeights& embedding_weights, std::span<c
 
 at::Tensor decoder_block(const DecoderBlockWeights& w, const at::Tensor& hidden_TD, const Rotary& tables,
                          Attention& attention_strategy, const TextConfig& config) {
-  const std::int64_t rows = hidden_TD.size(0), head_dim = config.head_dim();
-  const at::Tensor normed = rms_norm(hidden_TD, w.input_norm, config.rms_norm_eps);
-  const at::Tensor q = linear(normed, w.q).view({rows, config.num_attention_heads, head_dim});
-  const at::Tensor k = linear(normed, w.k).view({rows, config.num_key_value_heads, head_dim});
-  const at::Tensor v = linear(normed, w.v).view({rows, config.num_key_value_heads, head_dim});
-  const at::Tensor attended =
-      attention_strategy.attend(rotary(q, tables.cos, tables.sin), rotary(k, tables.cos, tables.sin), v);
+  const std::array<const LinearWeights*, 3> layers{&w.q, &w.k, &w.v};
+  const AttentionHeads heads{config.num_attention_heads, config.num_key_value_heads, config.head_dim()};
+  const AttentionInputs in =
+      attention_inputs(hidden_TD, w.input_norm, config.rms_norm_eps, layers, heads, tables.cos, tables.sin);
+  const at::Tensor attended = attention_strategy.attend(in.q, in.k, in.v);
   const at::Tensor hidden =
-      hidden_TD + linear(attended.reshape({rows, config.num_attention_heads * head_dim}), w.o);
-  return hidden + gated_mlp(rms_norm(hidden, w.post_attention_norm, config.rms_norm_eps), w.mlp);
+      linear_onto(in.residual,
+                  attended.reshape({hidden_TD.size(0), config.num_attention_heads * config.head_dim()}), w.o);
+  return gated_mlp_onto(hidden, w.post_attention_norm, config.rms_norm_eps, w.mlp);
 }
 
 at::Tensor text_forward(const ModelWeights& w, const PackedBatch& batch, const ModelConfig& config) {

@@ -17,6 +17,9 @@ namespace ferro {
 /// x_NI -> [N, out].
 at::Tensor linear(const at::Tensor& x, const LinearWeights& w);
 
+/// residual + linear(x), the residual added in the product's last write. residual [N, out].
+at::Tensor linear_onto(const at::Tensor& residual, const at::Tensor& x, const LinearWeights& w);
+
 /// x / sqrt(mean(x^2) + eps) * weight, over the last dim.
 at::Tensor rms_norm(const at::Tensor& x, const Param& weight, double eps);
 

@@ -3,17 +3,13 @@
 
 #include "model/autograd_node.h"
 #include "model/kernel_views.h"
+#include "model/linear_parts.h"
 #include "model/low_rank.h"
 #include "model/ops.h"
 #include "model/reference_ops.h"
 
 namespace ferro {
 namespace {
-
-/// Panels are the CPU kernels' layout; a matrix as in files runs on ATen.
-bool in_panels(const LinearWeights& w) {
-  return w.weight.value.dim() == 3;
-}
 
 void check_linear(const at::Tensor& x, const LinearWeights& w) {
   FERRO_CHECK(x.dim() == 2 && x.size(1) == w.in, "linear: x has shape [{}], the layer takes rows of {}",
@@ -22,12 +18,16 @@ void check_linear(const at::Tensor& x, const LinearWeights& w) {
               c10::toString(x.scalar_type()), x.device().str());
 }
 
-at::Tensor linear_values(const at::Tensor& x, const LinearWeights& w) {
-  if (!in_panels(w)) return reference::linear(x, w.weight.value, w.bias.value);
-  const at::Tensor rows = as_rows(x);
+/// With the residual added unless it is undefined.
+at::Tensor linear_values(const at::Tensor& x, const LinearWeights& w, const at::Tensor& residual = {}) {
+  if (!in_panels(w)) {
+    const at::Tensor y = reference::linear(x, w.weight.value, w.bias.value);
+    return residual.defined() ? residual + y : y;
+  }
+  const at::Tensor rows = as_rows(x), beside = residual.defined() ? as_rows(residual) : residual;
   at::Tensor y = at::empty({rows.size(0), w.out}, x.options());
-  const float* bias = w.bias.value.defined() ? w.bias.value.const_data_ptr<float>() : nullptr;
-  kernels::best().linear_forward(const_matrix(rows), w.weight.value.const_data_ptr<float>(), bias, matrix(y),
+  kernels::best().linear_forward(const_matrix(rows), w.weight.value.const_data_ptr<float>(), bias_of(w),
+                                 beside.defined() ? const_matrix(beside) : kernels::ConstMatrix{}, matrix(y),
                                  kernel_threads());
   return y;
 }
@@ -48,8 +48,7 @@ void add_weight_gradients(const at::Tensor& x, const at::Tensor& grad_y, const L
 at::Tensor input_gradient(const at::Tensor& grad_y, const LinearWeights& w) {
   if (!in_panels(w)) return grad_y.mm(w.weight.value);
   at::Tensor dx = at::empty({grad_y.size(0), w.in}, grad_y.options());
-  kernels::best().linear_backward_input(const_matrix(as_rows(grad_y)), w.weight.value.const_data_ptr<float>(),
-                                        matrix(dx), kernel_threads());
+  put_input_gradient(grad_y, w, dx, false);
   return dx;
 }
 
@@ -74,23 +73,28 @@ bool keeps_input(const LinearWeights& w) {
 class LinearNode final : public OpNode {
  public:
   LinearNode(LinearWeights w, LowRankRecord record) : w_(std::move(w)), record_(std::move(record)) {}
+  explicit LinearNode(LinearWeights w) : w_(std::move(w)), onto_residual_(true) {}
   std::string name() const override { return "ferro::linear"; }
   void release_variables() override {
     OpNode::release_variables();
     record_ = {};
   }
   torch::autograd::variable_list apply(torch::autograd::variable_list&& grads) override {
-    if (!grads[0].defined()) return {at::Tensor()};
+    if (!grads[0].defined()) return none();
     const at::NoGradGuard no_graph;
     const at::Tensor x = keeps_input(w_) ? saved(0) : at::Tensor();
     at::Tensor dx = base_backward(x, grads[0], w_, task_should_compute_output(0));
     if (w_.adapter) low_rank_backward(x, grads[0], *w_.adapter, record_, dx);
+    if (onto_residual_) return {dx, grads[0]};
     return {dx};
   }
 
  private:
+  torch::autograd::variable_list none() const { return torch::autograd::variable_list(num_outputs()); }
+
   LinearWeights w_;
   LowRankRecord record_;
+  bool onto_residual_ = false;  ///< The second input is added to the rows.
 };
 
 void check_ids(std::span<const std::int32_t> ids, const LinearWeights& table) {
@@ -99,6 +103,19 @@ void check_ids(std::span<const std::int32_t> ids, const LinearWeights& table) {
 }
 
 }  // namespace
+
+bool in_panels(const LinearWeights& w) {
+  return w.weight.value.dim() == 3;
+}
+
+const float* bias_of(const LinearWeights& w) {
+  return w.bias.value.defined() ? w.bias.value.const_data_ptr<float>() : nullptr;
+}
+
+void put_input_gradient(const at::Tensor& grad_y, const LinearWeights& w, at::Tensor& dx, bool accumulate) {
+  kernels::best().linear_backward_input(const_matrix(as_rows(grad_y)), w.weight.value.const_data_ptr<float>(),
+                                        matrix(dx), accumulate, kernel_threads());
+}
 
 at::Tensor linear(const at::Tensor& x, const LinearWeights& w) {
   check_linear(x, w);
@@ -114,6 +131,24 @@ at::Tensor linear(const at::Tensor& x, const LinearWeights& w) {
   auto node = make_node<LinearNode>(w, std::move(record));
   if (keeps_input(w)) return attach(std::move(node), std::move(y), x);
   return attach_unsaved(std::move(node), std::move(y), x);
+}
+
+at::Tensor linear_onto(const at::Tensor& residual, const at::Tensor& x, const LinearWeights& w) {
+  check_linear(x, w);
+  FERRO_CHECK(residual.dim() == 2 && residual.size(0) == x.size(0) && residual.size(1) == w.out,
+              "linear_onto: rows of shape [{}] beside {} of {}", fmt::join(residual.sizes(), ", "), x.size(0),
+              w.out);
+  if (w.adapter) return residual + linear(x, w);
+  const bool recorded = records({x, residual});
+  at::Tensor y;
+  {
+    const at::NoGradGuard no_graph;
+    y = linear_values(x, w, residual);
+  }
+  if (!recorded) return y;
+  auto node = make_node<LinearNode>(w);
+  if (keeps_input(w)) node->save(x);
+  return attach_unsaved(std::move(node), std::move(y), x, residual);
 }
 
 at::Tensor linear_backward(const at::Tensor& x, const at::Tensor& grad_y, const LinearWeights& w,

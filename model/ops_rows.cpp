@@ -39,7 +39,7 @@ class RmsNormNode final : public OpNode {
     const at::Tensor rows = as_rows(x), dy = as_rows(grad);
     kernels::best().rms_norm_backward(
         const_matrix(rows), weight_.value.const_data_ptr<float>(), inverse_.const_data_ptr<float>(),
-        const_matrix(dy), matrix(flat(dx)),
+        const_matrix(dy), {}, matrix(flat(dx)),
         weight_.grad.defined() ? weight_.grad.mutable_data_ptr<float>() : nullptr, kernel_threads());
     return dx;
   }
@@ -67,7 +67,7 @@ class SwigluNode final : public OpNode {
     if (gate.numel() == 0) return {dgate, dup};
     kernels::best().swiglu_backward(const_matrix(as_rows(gate)), const_matrix(as_rows(up)),
                                     const_matrix(as_rows(grads[0])), matrix(flat(dgate)), matrix(flat(dup)),
-                                    kernel_threads());
+                                    {}, kernel_threads());
     return {dgate, dup};
   }
 };
@@ -91,7 +91,8 @@ at::Tensor rotated(const at::Tensor& x, const at::Tensor& cos, const at::Tensor&
   at::Tensor y = like(x);
   const at::Tensor heads = as_heads(x);
   kernels::best().rotary(const_heads(heads), x.size(0), x.size(1), x.size(2), cos.const_data_ptr<float>(),
-                         sin.const_data_ptr<float>(), inverse, y.mutable_data_ptr<float>(), kernel_threads());
+                         sin.const_data_ptr<float>(), inverse, y.mutable_data_ptr<float>(), y.stride(0),
+                         kernel_threads());
   return y;
 }
 

@@ -1,7 +1,8 @@
 #include <algorithm>
+#include <array>
 
 #include "core/error.h"
-#include "model/gated_mlp.h"
+#include "model/block_ops.h"
 #include "model/qwen.h"
 
 // The vision tower of Qwen2.5-VL (arXiv:2502.13923, section 2.1).
@@ -19,15 +20,14 @@ bool is_full_attention_block(const VisionConfig& config, std::int64_t block) {
 
 at::Tensor vision_block(const VisionBlockWeights& w, const at::Tensor& hidden_ND, const VisionLayout& layout,
                         bool full, const VisionConfig& config) {
-  const std::int64_t rows = hidden_ND.size(0);
-  const at::Tensor qkv = linear(rms_norm(hidden_ND, w.norm1, config.rms_norm_eps), w.qkv)
-                             .view({rows, 3, config.num_heads, config.head_dim()});
-  const at::Tensor q = rotary(qkv.select(1, 0).contiguous(), layout.rotary.cos, layout.rotary.sin);
-  const at::Tensor k = rotary(qkv.select(1, 1).contiguous(), layout.rotary.cos, layout.rotary.sin);
-  const at::Tensor v = qkv.select(1, 2).contiguous();
-  const at::Tensor attended = attention(q, k, v, full ? layout.full_plan : layout.window_plan);
-  const at::Tensor hidden = hidden_ND + linear(attended.reshape({rows, config.hidden_size}), w.proj);
-  return hidden + gated_mlp(rms_norm(hidden, w.norm2, config.rms_norm_eps), w.mlp);
+  const std::array<const LinearWeights*, 1> layers{&w.qkv};
+  const AttentionHeads heads{config.num_heads, config.num_heads, config.head_dim()};
+  const AttentionInputs in = attention_inputs(hidden_ND, w.norm1, config.rms_norm_eps, layers, heads,
+                                              layout.rotary.cos, layout.rotary.sin);
+  const at::Tensor attended = attention(in.q, in.k, in.v, full ? layout.full_plan : layout.window_plan);
+  const at::Tensor hidden =
+      linear_onto(in.residual, attended.reshape({hidden_ND.size(0), config.hidden_size}), w.proj);
+  return gated_mlp_onto(hidden, w.norm2, config.rms_norm_eps, w.mlp);
 }
 
 at::Tensor merge_patches(const MergerWeights& w, const at::Tensor& hidden_ND, const VisionConfig& config) {

@@ -2,85 +2,20 @@
 #include <omp.h>
 
 #include "model/kernels/isa.h"
-#include "model/kernels/tile.h"
+#include "model/kernels/product.h"
 #include "model/kernels/transpose.h"
 #include "model/kernels/workspace.h"
 
 namespace ferro::kernels::FERRO_KERNEL_ISA {
 namespace {
 
-constexpr std::int64_t kDepthBlock =
-    512;  // One panel's block (64 KiB) and a row chunk stay in the second-level cache.
-constexpr std::int64_t kRowChunk = 8 * kTileRows;
-constexpr std::int64_t kPackedStride =
-    kDepthBlock + 16;  // Not a power of two: rows of a tile fall into different cache sets.
 constexpr std::int64_t kGradientRows = 256;  // Rows summed before they are added to a weight's gradient.
 constexpr std::int64_t kTransposedFloats = std::int64_t{1} << 22;
 
-std::int64_t smaller(std::int64_t a, std::int64_t b) {
-  return a < b ? a : b;
-}
-std::int64_t larger(std::int64_t a, std::int64_t b) {
-  return a > b ? a : b;
-}
-std::int64_t divide_up(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
-
-struct Product {
-  ConstMatrix x;
-  const float* panels;
-  std::int64_t panel_stride;
-  const float* bias;
-  Matrix y;
-  bool accumulate;
-};
-
-/// One row chunk by one range of panels. `packed` holds kRowChunk rows of a depth block.
-void product_part(const Product& p, std::int64_t row, std::int64_t rows, std::int64_t panel_begin,
-                  std::int64_t panel_end, float* packed) {
-  const std::int64_t first_col = panel_begin * kPanelWidth;
-  const std::int64_t cols = smaller(panel_end * kPanelWidth, p.y.cols) - first_col;
-  const bool pack = rows > kTileRows && panel_end - panel_begin > 2;
-  std::int64_t depth_begin = 0;
-  do {
-    const std::int64_t depth = smaller(kDepthBlock, p.x.cols - depth_begin);
-    TileProduct t{};
-    t.x = p.x.data + row * p.x.stride + depth_begin;
-    t.x_stride = p.x.stride;
-    if (pack) {
-      for (std::int64_t r = 0; r < rows; ++r)
-        copy_floats(packed + r * kPackedStride, t.x + r * t.x_stride, depth);
-      t.x = packed;
-      t.x_stride = kPackedStride;
-    }
-    t.rows = rows;
-    t.depth = depth;
-    t.b_stride = kPanelWidth;
-    t.panel_stride = p.panel_stride;
-    t.y_stride = p.y.stride;
-    t.into = depth_begin == 0 && !p.accumulate ? Into::kStore : Into::kAdd;
-    const bool last = depth_begin + depth >= p.x.cols;
-    // A low tile takes several panels at once, so that enough chains run side by side; high ones reuse a
-    // panel over the rows.
-    const std::int64_t step = rows <= kTileRows ? cols : kPanelWidth;
-    for (std::int64_t col = 0; col < cols; col += step) {
-      t.b = p.panels + (panel_begin + col / kPanelWidth) * p.panel_stride + depth_begin * kPanelWidth;
-      t.cols = smaller(step, cols - col);
-      t.y = p.y.data + row * p.y.stride + first_col + col;
-      t.bias = last && p.bias != nullptr ? p.bias + first_col + col : nullptr;
-      multiply(t);
-    }
-    depth_begin += depth;
-  } while (depth_begin < p.x.cols);
-}
-
 void product(const Product& p, float* packed, int threads) {
-  // Parts of equal size, a multiple of the threads; their number changes no bit of the result.
   const std::int64_t panels = panel_count(p.y.cols);
-  const std::int64_t row_chunks =
-      smaller(p.x.rows, divide_up(divide_up(p.x.rows, kRowChunk), threads) * threads);
-  const std::int64_t chunk_rows = divide_up(p.x.rows, row_chunks);
+  const std::int64_t chunk_rows = chunk_rows_of(p.x.rows, threads);
+  const std::int64_t row_chunks = divide_up(p.x.rows, chunk_rows);
   const std::int64_t wanted = threads == 1 ? 1 : divide_up(4 * threads, row_chunks);
   const std::int64_t panel_step = larger(divide_up(panels, wanted), smaller(panels, 4));
   const std::int64_t panel_chunks = divide_up(panels, panel_step);
@@ -93,19 +28,15 @@ void product(const Product& p, float* packed, int threads) {
   }
 }
 
-/// A parallel region costs some microseconds: small products are not worth it.
-int worthwhile_threads(std::int64_t rows, std::int64_t in, std::int64_t out, int threads) {
-  return rows * in * out < 300000 ? 1 : threads;
-}
-
-void linear_forward(ConstMatrix x, const float* panels, const float* bias, Matrix y, int threads) {
+void linear_forward(ConstMatrix x, const float* panels, const float* bias, ConstMatrix residual, Matrix y,
+                    int threads) {
   if (x.rows == 0 || y.cols == 0) return;
   threads = worthwhile_threads(x.rows, x.cols, y.cols, threads);
   float* packed = workspace(threads * kRowChunk * kPackedStride);
-  product({x, panels, x.cols * kPanelWidth, bias, y, false}, packed, threads);
+  product({x, panels, x.cols * kPanelWidth, bias, y, false, residual}, packed, threads);
 }
 
-void linear_backward_input(ConstMatrix dy, const float* panels, Matrix dx, int threads) {
+void linear_backward_input(ConstMatrix dy, const float* panels, Matrix dx, bool accumulate, int threads) {
   if (dy.rows == 0 || dx.cols == 0) return;
   threads = worthwhile_threads(dy.rows, dx.cols, dy.cols, threads);
   // W^T in panels of 32 inputs, [panels of inputs, out, 32], as many outputs at a time as the workspace
@@ -127,7 +58,13 @@ void linear_backward_input(ConstMatrix dy, const float* panels, Matrix dx, int t
         transpose(panels + (first + out) * in + begin * kPanelWidth, kPanelWidth, ins,
                   smaller(kPanelWidth, outs - out), to + out * kPanelWidth, kPanelWidth);
     }
-    product({{dy.data + first, dy.rows, outs, dy.stride}, turned, panel_stride, nullptr, dx, first > 0},
+    product({{dy.data + first, dy.rows, outs, dy.stride},
+             turned,
+             panel_stride,
+             nullptr,
+             dx,
+             accumulate || first > 0,
+             {}},
             packed, threads);
   }
 }

@@ -11,6 +11,7 @@ namespace ferro::kernels {
   void add_attention_forward(Kernels& table);  \
   void add_attention_backward(Kernels& table); \
   void add_rows(Kernels& table);               \
+  void add_blocks(Kernels& table);             \
   void add_softmax(Kernels& table);            \
   static Kernels all() {                       \
     Kernels table{};                           \
@@ -19,6 +20,7 @@ namespace ferro::kernels {
     add_attention_forward(table);              \
     add_attention_backward(table);             \
     add_rows(table);                           \
+    add_blocks(table);                         \
     add_softmax(table);                        \
     return table;                              \
   }                                            \

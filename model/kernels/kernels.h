@@ -40,6 +40,14 @@ struct AttentionShape {
   std::int64_t num_queries = 0, num_keys = 0;  ///< Rows of q and of k, v.
 };
 
+/// A linear layer and where its rows go.
+struct LinearPart {
+  const float* panels = nullptr;
+  const float* bias = nullptr;  ///< Or null.
+  std::int64_t in = 0, out = 0;
+  Matrix y;
+};
+
 struct TokenRow {
   float logprob, entropy;
   bool is_largest;  ///< No token is likelier.
@@ -48,11 +56,13 @@ struct TokenRow {
 struct Kernels {
   const char* name;  ///< "avx512", "avx2", "portable".
 
-  /// y = x W^T + bias. W as [panels, x.cols, 32]; bias [y.cols] or null. Each element is a chain of fused
-  /// multiply-adds over blocks of 512 inputs, the blocks added in order, then the bias.
-  void (*linear_forward)(ConstMatrix x, const float* panels, const float* bias, Matrix y, int threads);
-  /// dx = dy W.
-  void (*linear_backward_input)(ConstMatrix dy, const float* panels, Matrix dx, int threads);
+  /// y = x W^T + bias + residual. W as [panels, x.cols, 32]; bias [y.cols] or null; residual without data:
+  /// none, else another matrix than y. Each element is a chain of fused multiply-adds over blocks of 512
+  /// inputs, the blocks added in order, then the bias, then the residual.
+  void (*linear_forward)(ConstMatrix x, const float* panels, const float* bias, ConstMatrix residual,
+                         Matrix y, int threads);
+  /// dx = dy W, added to what is there if `accumulate`.
+  void (*linear_backward_input)(ConstMatrix dy, const float* panels, Matrix dx, bool accumulate, int threads);
   /// dpanels += dy^T x, dbias += column sums of dy (null: not wanted), rows summed in blocks of a constant
   /// size.
   void (*linear_backward_weight)(ConstMatrix x, ConstMatrix dy, float* dpanels, float* dbias, int threads);
@@ -71,18 +81,30 @@ struct Kernels {
   /// y = x * inv_rms * weight; inv_rms [rows] or null.
   void (*rms_norm_forward)(ConstMatrix x, const float* weight, float eps, Matrix y, float* inv_rms,
                            int threads);
-  /// dx is written, dweight (or null) is added to.
+  /// dx is written, with `residual` (without data: none) added; it may be dy or the residual. dweight (or
+  /// null) is added to.
   void (*rms_norm_backward)(ConstMatrix x, const float* weight, const float* inv_rms, ConstMatrix dy,
-                            Matrix dx, float* dweight, int threads);
+                            ConstMatrix residual, Matrix dx, float* dweight, int threads);
   void (*swiglu_forward)(ConstMatrix gate, ConstMatrix up, Matrix y, int threads);
+  /// Outputs may lie where inputs do. y: the forward's result again; without data: not wanted.
   void (*swiglu_backward)(ConstMatrix gate, ConstMatrix up, ConstMatrix dy, Matrix dgate, Matrix dup,
-                          int threads);
+                          Matrix y, int threads);
   void (*gelu_forward)(ConstMatrix x, Matrix y, int threads);
   void (*gelu_backward)(ConstMatrix x, ConstMatrix dy, Matrix dx, int threads);
-  /// x [rows, heads, head_dim] with a row stride; cos and sin [rows, head_dim]; y contiguous. `inverse`
-  /// rotates back (the gradient).
+  /// x [rows, heads, head_dim] with a row stride; cos and sin [rows, head_dim]; y with a row stride of its
+  /// own, and it may be x. `inverse` rotates back (the gradient).
   void (*rotary)(ConstHeads x, std::int64_t rows, std::int64_t heads, std::int64_t head_dim, const float* cos,
-                 const float* sin, bool inverse, float* y, int threads);
+                 const float* sin, bool inverse, float* y, std::int64_t y_stride, int threads);
+
+  // Several steps on a chunk of rows at a time, each row's bits those of the steps one after the other.
+
+  /// y[i] = rms_norm(x) W_i^T + bias_i for each part; inv_rms [rows] or null.
+  void (*normed_linears_forward)(ConstMatrix x, const float* weight, float eps, const LinearPart* parts,
+                                 std::int64_t count, float* inv_rms, int threads);
+  /// y = x + down(silu(gate(n)) * up(n)) with n = rms_norm(x). Unless inv_rms is null, it and the outputs of
+  /// gate and up are written for the backward (gate.y and up.y; not used otherwise).
+  void (*gated_mlp_forward)(ConstMatrix x, const float* weight, float eps, const LinearPart& gate,
+                            const LinearPart& up, const LinearPart& down, float* inv_rms, int threads);
 
   /// Row ids[i] of W out of its panels [panels, y.cols, 32].
   void (*gather_rows)(const std::int32_t* ids, const float* panels, Matrix y, int threads);

@@ -34,24 +34,14 @@ void rms_norm_forward(ConstMatrix x, const float* weight, float eps, Matrix y, f
   threads = row_threads(x.rows * x.cols, threads);
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (std::int64_t row = 0; row < x.rows; ++row) {
-    const float* in = x.data + row * x.stride;
-    float* out = y.data + row * y.stride;
-    Vec squares = zero();
-    each_vec(x.cols, [&](std::int64_t i, int n) {
-      const Vec v = get(in + i, n);
-      squares = fma(v, v, squares);
-    });
-    const float inverse = 1.0f / __builtin_sqrtf(sum_lanes(squares) / static_cast<float>(x.cols) + eps);
+    const float inverse = rms_norm_row(x.data + row * x.stride, weight, eps, x.cols, y.data + row * y.stride);
     if (inv_rms != nullptr) inv_rms[row] = inverse;
-    const Vec by = broadcast(inverse);
-    each_vec(x.cols,
-             [&](std::int64_t i, int n) { put(out + i, n, get(in + i, n) * by * get(weight + i, n)); });
   }
 }
 
 /// With r = inv_rms and w' = dy * weight: dx = r w' - x r^3 mean(w' x); dweight = sum over rows of dy x r.
-void rms_norm_backward(ConstMatrix x, const float* weight, const float* inv_rms, ConstMatrix dy, Matrix dx,
-                       float* dweight, int threads) {
+void rms_norm_backward(ConstMatrix x, const float* weight, const float* inv_rms, ConstMatrix dy,
+                       ConstMatrix residual, Matrix dx, float* dweight, int threads) {
   threads = row_threads(x.rows * x.cols, threads);
   const std::int64_t blocks = (x.rows + kRowsPerBlock - 1) / kRowsPerBlock;
   float* sums = dweight == nullptr ? nullptr : workspace(blocks * x.cols);
@@ -62,6 +52,7 @@ void rms_norm_backward(ConstMatrix x, const float* weight, const float* inv_rms,
     const std::int64_t end = (block + 1) * kRowsPerBlock < x.rows ? (block + 1) * kRowsPerBlock : x.rows;
     for (std::int64_t row = block * kRowsPerBlock; row < end; ++row) {
       const float *in = x.data + row * x.stride, *grad = dy.data + row * dy.stride;
+      const float* beside = residual.data == nullptr ? nullptr : residual.data + row * residual.stride;
       float* out = dx.data + row * dx.stride;
       const float r = inv_rms[row];
       Vec inner = zero();
@@ -72,7 +63,8 @@ void rms_norm_backward(ConstMatrix x, const float* weight, const float* inv_rms,
                 by = broadcast(r);
       each_vec(x.cols, [&](std::int64_t i, int n) {
         const Vec v = get(in + i, n), g = get(grad + i, n);
-        put(out + i, n, fnma(v, along, g * get(weight + i, n) * by));
+        const Vec d = fnma(v, along, g * get(weight + i, n) * by);
+        put(out + i, n, beside == nullptr ? d : get(beside + i, n) + d);
         if (sum != nullptr) put(sum + i, n, fma(g * v, by, get(sum + i, n)));
       });
     }
@@ -87,29 +79,25 @@ void rms_norm_backward(ConstMatrix x, const float* weight, const float* inv_rms,
 void swiglu_forward(ConstMatrix gate, ConstMatrix up, Matrix y, int threads) {
   threads = row_threads(y.rows * y.cols, threads);
 #pragma omp parallel for num_threads(threads) if (threads > 1)
-  for (std::int64_t row = 0; row < y.rows; ++row) {
-    const float *g = gate.data + row * gate.stride, *u = up.data + row * up.stride;
-    float* out = y.data + row * y.stride;
-    each_vec(y.cols, [&](std::int64_t i, int n) {
-      const Vec v = get(g + i, n);
-      put(out + i, n, v * sigmoid(v) * get(u + i, n));
-    });
-  }
+  for (std::int64_t row = 0; row < y.rows; ++row)
+    swiglu_row(gate.data + row * gate.stride, up.data + row * up.stride, y.cols, y.data + row * y.stride);
 }
 
 /// silu'(g) = s + g s (1 - s), s = sigmoid(g).
-void swiglu_backward(ConstMatrix gate, ConstMatrix up, ConstMatrix dy, Matrix dgate, Matrix dup,
+void swiglu_backward(ConstMatrix gate, ConstMatrix up, ConstMatrix dy, Matrix dgate, Matrix dup, Matrix y,
                      int threads) {
   threads = row_threads(dy.rows * dy.cols, threads);
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (std::int64_t row = 0; row < dy.rows; ++row) {
     const float *g = gate.data + row * gate.stride, *u = up.data + row * up.stride,
                 *d = dy.data + row * dy.stride;
-    float *dg = dgate.data + row * dgate.stride, *du = dup.data + row * dup.stride;
+    float *dg = dgate.data + row * dgate.stride, *du = dup.data + row * dup.stride,
+          *again = y.data == nullptr ? nullptr : y.data + row * y.stride;
     each_vec(dy.cols, [&](std::int64_t i, int n) {
-      const Vec v = get(g + i, n), grad = get(d + i, n), s = sigmoid(v), silu = v * s;
-      put(dg + i, n, grad * get(u + i, n) * fma(silu, broadcast(1.0f) - s, s));
+      const Vec v = get(g + i, n), w = get(u + i, n), grad = get(d + i, n), s = sigmoid(v), silu = v * s;
+      put(dg + i, n, grad * w * fma(silu, broadcast(1.0f) - s, s));
       put(du + i, n, grad * silu);
+      if (again != nullptr) put(again + i, n, silu * w);
     });
   }
 }
@@ -148,7 +136,7 @@ void gelu_backward(ConstMatrix x, ConstMatrix dy, Matrix dx, int threads) {
 }
 
 void rotary(ConstHeads x, std::int64_t rows, std::int64_t heads, std::int64_t head_dim, const float* cos,
-            const float* sin, bool inverse, float* y, int threads) {
+            const float* sin, bool inverse, float* y, std::int64_t y_stride, int threads) {
   threads = row_threads(rows * heads * head_dim, threads);
   const std::int64_t half = head_dim / 2;
   const Vec direction = broadcast(inverse ? -1.0f : 1.0f);
@@ -156,7 +144,7 @@ void rotary(ConstHeads x, std::int64_t rows, std::int64_t heads, std::int64_t he
   for (std::int64_t row = 0; row < rows; ++row)
     for (std::int64_t head = 0; head < heads; ++head) {
       const float *first = x.data + row * x.stride + head * head_dim, *second = first + half;
-      float* out = y + (row * heads + head) * head_dim;
+      float* out = y + row * y_stride + head * head_dim;
       each_vec(half, [&](std::int64_t i, int n) {
         const Vec c = get(cos + row * head_dim + i, n), s = get(sin + row * head_dim + i, n) * direction;
         const Vec a = get(first + i, n), b = get(second + i, n);
@@ -201,6 +189,27 @@ void erf_all(const float* x, float* y, std::int64_t n) {
 }
 
 }  // namespace
+
+float rms_norm_row(const float* x, const float* weight, float eps, std::int64_t n, float* y) {
+  Vec squares = zero();
+  each_vec(n, [&](std::int64_t i, int lanes) {
+    const Vec v = get(x + i, lanes);
+    squares = fma(v, v, squares);
+  });
+  const float inverse = 1.0f / __builtin_sqrtf(sum_lanes(squares) / static_cast<float>(n) + eps);
+  const Vec by = broadcast(inverse);
+  each_vec(n, [&](std::int64_t i, int lanes) {
+    put(y + i, lanes, get(x + i, lanes) * by * get(weight + i, lanes));
+  });
+  return inverse;
+}
+
+void swiglu_row(const float* gate, const float* up, std::int64_t n, float* y) {
+  each_vec(n, [&](std::int64_t i, int lanes) {
+    const Vec v = get(gate + i, lanes);
+    put(y + i, lanes, v * sigmoid(v) * get(up + i, lanes));
+  });
+}
 
 void add_rows(Kernels& table) {
   table.rms_norm_forward = rms_norm_forward;

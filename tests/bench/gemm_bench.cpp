@@ -51,7 +51,7 @@ void bench_linear(const Shape& s, std::int64_t rows) {
   print_pair(s, rows, "d input", flops, fastest([&] {
                set.linear_backward_input({grad.const_data_ptr<float>(), rows, s.out, s.out},
                                          w.weight.value.const_data_ptr<float>(),
-                                         {dx.mutable_data_ptr<float>(), rows, s.in, s.in}, threads);
+                                         {dx.mutable_data_ptr<float>(), rows, s.in, s.in}, false, threads);
              }),
              fastest([&] { at::mm_out(dx, grad, weight); }));
   print_pair(s, rows, "d weight", flops, fastest([&] { linear_backward(x, grad, w, false); }),

@@ -57,10 +57,10 @@ std::vector<float> run_linear(const Kernels& set, const LinearBuffers& b, int th
   std::vector<float> result(static_cast<std::size_t>(b.rows * b.out + b.rows * b.in) + b.panels.size() +
                             b.bias.size());
   float *y = result.data(), *dx = y + b.rows * b.out, *dw = dx + b.rows * b.in, *db = dw + b.panels.size();
-  set.linear_forward({b.x.data(), b.rows, b.in, b.in}, b.panels.data(), b.bias.data(),
+  set.linear_forward({b.x.data(), b.rows, b.in, b.in}, b.panels.data(), b.bias.data(), {},
                      {y, b.rows, b.out, b.out}, threads);
   set.linear_backward_input({b.dy.data(), b.rows, b.out, b.out}, b.panels.data(), {dx, b.rows, b.in, b.in},
-                            threads);
+                            false, threads);
   set.linear_backward_weight({b.x.data(), b.rows, b.in, b.in}, {b.dy.data(), b.rows, b.out, b.out}, dw, db,
                              threads);
   return result;
