@@ -17,6 +17,7 @@
 #include "trainer/checkpoint/resume_rules.h"
 #include "trainer/optimizer_files.h"
 #include "trainer/policy_setup.h"
+#include "trainer/rank_world.h"
 
 namespace ferro {
 namespace {
@@ -25,9 +26,10 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 /// What the bits of a step depend on beside settings, data and weights.
-json numerics() {
+json numerics(const Communicator& world) {
   return {{"instruction_set", kernels::best().name},
           {"dtype", "float32"},
+          {"ranks", world.world_size()},
           {"threads", at::get_num_threads()},
           {"version", FERRO_VERSION}};
 }
@@ -67,13 +69,15 @@ void require_same(const std::string& what, const json& before, const json& now) 
 }  // namespace
 
 CheckpointSession::CheckpointSession(JobFacts facts, const RunStart& start, RunFolder& run,
-                                     std::shared_ptr<spdlog::logger> log, const Clock& clock)
+                                     std::shared_ptr<spdlog::logger> log, const Clock& clock,
+                                     Communicator& world)
     : facts_(std::move(facts)),
       start_(start),
       run_(run),
       log_(std::move(log)),
       clock_(clock),
-      incarnation_(take_incarnation(run.path())),
+      world_(world),
+      incarnation_(world.all_reduce_max(run.writes() ? take_incarnation(run.path()) : 0)),
       written_(start.step) {
   for (const std::string& note : start_.notes) log_->warn("{}", note);
 }
@@ -100,9 +104,12 @@ json CheckpointSession::resume(StepUpdater& updater) {
     check(state);
     read_optimizer(start_.checkpoint, updater.optimizer(), updater.trained());
     same_evaluation_rows_ = evaluation_sha256(state.at("data")) == evaluation_sha256(data_of(facts_));
+    world_.barrier();  // All have read what is tidied now.
     run_.cut_appended_files(state.at("files").get<std::map<std::string, std::uint64_t>>());
-    put_later_checkpoints_aside(run_.path(), start_);
-    remove_old_checkpoints(run_.path(), 0);
+    if (run_.writes()) {
+      put_later_checkpoints_aside(run_.path(), start_);
+      remove_old_checkpoints(run_.path(), 0);
+    }
     run_.forget_provenance({"finished_steps"});
     run_.write_provenance({{"resumed_from", start_.step}});
     log_->info("goes on after step {} from {}", start_.step, start_.checkpoint.string());
@@ -135,12 +142,12 @@ void CheckpointSession::check(const json& state) const {
   if (facts_.needs_base)
     require_same("model_name_or_path " + facts_.model_folder.string(), state.at("base").at("sha256"),
                  weights_sha256(facts_.model_folder));
-  if (state.at("numerics") != numerics())
+  if (state.at("numerics") != numerics(world_))
     log_->warn(
         "the run goes on elsewhere: its numbers need not be those of an undisturbed run, bit for bit: {} "
         "then, "
         "{} now",
-        state.at("numerics").dump(), numerics().dump());
+        state.at("numerics").dump(), numerics(world_).dump());
 }
 
 bool CheckpointSession::due(std::int64_t step, std::int64_t total_steps) const {
@@ -162,7 +169,7 @@ json CheckpointSession::state(std::int64_t step, std::int64_t policy_version, co
              {"config", facts_.settings},
              {"data", data_of(facts_)},
              {"tokenizer_sha256", tokenizer_sha256(facts_.model_folder)},
-             {"numerics", numerics()},
+             {"numerics", numerics(world_)},
              {"loop", loop}};
   if (facts_.needs_base) state["base"] = {{"path", facts_.model_folder.string()}, {"sha256", base_sha256()}};
   return state;
@@ -182,6 +189,14 @@ void CheckpointSession::write_weights(CheckpointBuilder& checkpoint, const Model
 
 void CheckpointSession::write(std::int64_t step, const Model& model, StepUpdater& updater, const json& loop) {
   if (step == written_) return;
+  world_.barrier();
+  if (run_.writes()) write_files(step, model, updater, loop);
+  world_.barrier();
+  written_ = step;
+}
+
+void CheckpointSession::write_files(std::int64_t step, const Model& model, StepUpdater& updater,
+                                    const json& loop) {
   const Stopwatch watch(clock_);
   const std::map<std::string, std::uint64_t> files = run_.appended_files();
   CheckpointBuilder checkpoint(run_.path(), step);
@@ -196,10 +211,44 @@ void CheckpointSession::write(std::int64_t step, const Model& model, StepUpdater
   write_file_atomically(checkpoint.path() / kStateFile, text);
   checkpoint.note(kStateFile, sha256_of(text));
   const fs::path folder = checkpoint.commit(clock_.utc_timestamp(), FERRO_VERSION);
-  written_ = step;
   remove_old_checkpoints(run_.path(), facts_.saving.save_total_limit);
   fail_point("checkpoint.done");
   log_->info("checkpoint {} written in {:.2f} s", folder.string(), watch.seconds());
+}
+
+RunStart agree_on_start(const fs::path& output_dir, const SavingConfig& saving, bool overwrite,
+                        std::map<std::string, std::string> settings, Communicator& world) {
+  settings["ferro's version"] = FERRO_VERSION;
+  check_same_on_ranks(settings, world);
+  const std::string text = text_of_first(world, [&] {
+    const RunStart start = find_run_start(output_dir, saving.resume_from_checkpoint, overwrite);
+    if (!start.keeps_folder()) RunFolder::check_free(output_dir, overwrite || start.replace);
+    return json{{"checkpoint", start.checkpoint.string()},
+                {"step", start.step},
+                {"replace", start.replace},
+                {"finished_steps", start.finished_steps},
+                {"notes", start.notes}}
+        .dump(-1, ' ', false, json::error_handler_t::replace);
+  });
+  const json start = json::parse(text);
+  return {.checkpoint = start.at("checkpoint").get<std::string>(),
+          .step = start.at("step").get<std::int64_t>(),
+          .replace = start.at("replace").get<bool>(),
+          .finished_steps = start.at("finished_steps").get<std::int64_t>(),
+          .notes = start.at("notes").get<std::vector<std::string>>()};
+}
+
+void check_same_start(const Dataset& rows, const Model& model, Communicator& world) {
+  if (world.world_size() == 1) return;
+  const auto words = [](const at::Tensor& weights) {
+    return std::to_string(weights.view(at::kInt).sum().item<std::int64_t>());
+  };
+  std::map<std::string, std::string> facts;
+  facts["the content of " + rows.path + " (sha256)"] = rows.sha256;
+  facts["the starting weights (sum of their words)"] = words(model.arena.weights);
+  if (model.adapter != nullptr)
+    facts["the starting adapter (sum of its words)"] = words(model.adapter->arena.weights);
+  check_same_on_ranks(facts, world);
 }
 
 void stopped_at_checkpoint(std::int64_t step, std::int64_t total_steps, const fs::path& run_folder) {

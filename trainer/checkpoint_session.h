@@ -34,12 +34,14 @@ struct JobFacts {
   SavingConfig saving;
 };
 
-/// Writes a job's checkpoints and reads the one it goes on from. One thread.
+/// Writes a job's checkpoints and reads the one it goes on from. Of several ranks, rank 0 writes, and every
+/// checkpoint is of a step that all have done; all read. One thread per rank.
 class CheckpointSession {
  public:
-  /// Takes this start's incarnation number. All references must outlive it.
+  /// Takes this start's incarnation number. All references must outlive it. Constructor, resume() and write()
+  /// are collectives.
   CheckpointSession(JobFacts facts, const RunStart& start, RunFolder& run,
-                    std::shared_ptr<spdlog::logger> log, const Clock& clock);
+                    std::shared_ptr<spdlog::logger> log, const Clock& clock, Communicator& world);
 
   /// Whether the run in the folder has done its `total_steps` already. Error{kConfig}: it ended after another
   /// number, and there is no checkpoint to go on from.
@@ -59,6 +61,7 @@ class CheckpointSession {
 
  private:
   nlohmann::json state(std::int64_t step, std::int64_t policy_version, const nlohmann::json& loop);
+  void write_files(std::int64_t step, const Model& model, StepUpdater& updater, const nlohmann::json& loop);
   void write_weights(class CheckpointBuilder& checkpoint, const Model& model) const;
   void check(const nlohmann::json& state) const;
   void check_settings(const nlohmann::json& state) const;
@@ -69,10 +72,19 @@ class CheckpointSession {
   RunFolder& run_;
   std::shared_ptr<spdlog::logger> log_;
   const Clock& clock_;
+  Communicator& world_;
   std::int64_t incarnation_, written_;
   bool same_evaluation_rows_ = true;
   std::string base_sha256_;
 };
+
+/// find_run_start, and whether the folder may be begun in, as rank 0 sees it: the same on all. Error{kConfig}
+/// on all: the ranks' `settings` (config_values) differ. A collective.
+RunStart agree_on_start(const std::filesystem::path& output_dir, const SavingConfig& saving, bool overwrite,
+                        std::map<std::string, std::string> settings, Communicator& world);
+
+/// Error{kConfig} on all ranks when their rows or starting weights differ. A collective.
+void check_same_start(const Dataset& rows, const Model& model, Communicator& world);
 
 /// Error{kCheckpointed}, saying how to go on.
 [[noreturn]] void stopped_at_checkpoint(std::int64_t step, std::int64_t total_steps,

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "trainer/policy_setup.h"
+#include "trainer/rollout_exchange.h"
 #include "trainer/rollout_metrics.h"
 
 namespace ferro {
@@ -170,18 +171,30 @@ std::vector<double> GenerationMaker::penalties(RolloutBatch& rollouts) {
   settings.steps_per_generation = 1;
   settings.mask_truncated_completions = false;
   settings.pack_all = true;
+  settings.same_micro_batches = false;
   StepPart part = std::move(plan_steps(rollouts.groups, settings).parts[0]);
   with_.step.score(part.micro_batches, part.states, true);
+  std::vector<std::vector<std::vector<float>>> old_logps, ref_logps;
+  for (std::vector<AnswerState>& states : part.states) {
+    old_logps.emplace_back();
+    ref_logps.emplace_back();
+    for (AnswerState& state : states) {
+      old_logps.back().push_back(std::move(state.old_logps));
+      ref_logps.back().push_back(std::move(state.ref_logps));
+    }
+  }
+  old_logps = share_logps(std::move(old_logps), with_.world);
+  ref_logps = share_logps(std::move(ref_logps), with_.world);
   std::vector<double> values;
   double sum = 0, tokens = 0;
   for (std::size_t g = 0; g < rollouts.groups.size(); ++g) {
-    for (AnswerState& state : part.states[g]) {
-      const double kl = answer_kl(state.old_logps, state.ref_logps);
+    for (std::size_t i = 0; i < old_logps[g].size(); ++i) {
+      const double kl = answer_kl(old_logps[g][i], ref_logps[g][i]);
       sum += kl;
-      tokens += static_cast<double>(state.old_logps.size());
+      tokens += static_cast<double>(old_logps[g][i].size());
       values.push_back(config_.loss.beta * kl);
-      rollouts.groups[g].old_logps.push_back(std::move(state.old_logps));
     }
+    rollouts.groups[g].old_logps = std::move(old_logps[g]);
   }
   if (tokens > 0) rollouts.metrics["kl"] = sum / tokens;
   return values;
@@ -191,7 +204,10 @@ StepPlanSettings GenerationMaker::plan_settings() const {
   return {.steps_per_generation = config_.steps_per_generation,
           .max_tokens_per_micro_batch = config_.max_tokens_per_micro_batch,
           .mask_truncated_completions = config_.mask_truncated_completions,
-          .pack_all = needs_groups_without_signal(loss_settings_of(config_))};
+          .pack_all = needs_groups_without_signal(loss_settings_of(config_)),
+          .rank = with_.world.rank(),
+          .ranks = with_.world.world_size(),
+          .same_micro_batches = depends_on_micro_batches(loss_settings_of(config_))};
 }
 
 }  // namespace ferro

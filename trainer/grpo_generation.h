@@ -33,7 +33,9 @@ struct Generation {
   std::int64_t tokens_seen = 0;          ///< Prompt and answer tokens since the run began.
 };
 
-/// Rows -> prompts (stream thread) -> groups of answers -> verdicts -> advantages -> parts. One thread.
+/// Rows -> prompts (stream thread) -> groups of answers -> verdicts -> advantages -> parts. Every rank
+/// prepares all prompts, samples and judges its part of them, and then has all groups; what it trains on is
+/// its share of each step's. One thread per rank.
 class GenerationMaker {
  public:
   /// What it works with; all must outlive it.
@@ -45,13 +47,14 @@ class GenerationMaker {
     RunFolder& run;
     RunRecorder& recorder;
     const Clock& clock;
+    Communicator& world;
   };
   /// The stream of rows is made for `generations` generations. `state`: of the maker whose generations these
   /// follow; null: the first.
   GenerationMaker(const GrpoConfig& config, Parts with, std::int64_t generations,
                   const nlohmann::json& state);
   /// The next generation, sampled with the weights as they are; metrics and rows set aside go to the
-  /// recorder.
+  /// recorder. A collective.
   Generation next();
   /// Data position, prompts that wait, pass rates, tokens: between two generations.
   nlohmann::json state() const;

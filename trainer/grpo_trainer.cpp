@@ -4,7 +4,6 @@
 
 #include "core/config_dump.h"
 #include "core/error.h"
-#include "core/log.h"
 #include "model/lora.h"
 #include "rollout/engine.h"
 #include "trainer/checkpoint_session.h"
@@ -14,6 +13,7 @@
 #include "trainer/model_keeper.h"
 #include "trainer/policy_setup.h"
 #include "trainer/rank_sums.h"
+#include "trainer/rank_world.h"
 #include "trainer/rollout_batch.h"
 #include "trainer/run_recorder.h"
 #include "trainer/step_updater.h"
@@ -29,7 +29,8 @@ namespace {
 // micro-batches -> the next policy version.
 class GrpoTrainer {
  public:
-  GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& environment, const RunStart& start);
+  GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& environment, const RunStart& start,
+              Communicator& world);
   void run();
 
  private:
@@ -50,13 +51,13 @@ class GrpoTrainer {
   const Clock& clock_;
   std::unique_ptr<Scorer> scorer_;  ///< Early: a service that is not there is known before a model is loaded.
   const RunStart& start_;
+  Communicator& world_;
   Dataset rows_, evaluation_rows_;
   Model model_;
   std::optional<Model> reference_;
   PromptSource source_;
   RunFolder run_;
   std::shared_ptr<spdlog::logger> log_;
-  std::vector<std::unique_ptr<Communicator>> world_;
   std::int64_t generations_, total_steps_;
   RunRecorder recorder_;
   ModelKeeper keeper_;
@@ -81,12 +82,14 @@ std::int64_t optimizer_steps(const GrpoConfig& config, std::size_t rows) {
          steps_per_epoch(static_cast<std::int64_t>(rows), config.prompts_per_generation());
 }
 
-GrpoTrainer::GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& environment, const RunStart& start)
+GrpoTrainer::GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& environment, const RunStart& start,
+                         Communicator& world)
     : config_(config),
       environment_(environment),
       clock_(*environment.clock),
       scorer_(make_scorer(config, environment)),
       start_(start),
+      world_(world),
       rows_(load_training_rows(config.data, RowKind::kRl)),
       evaluation_rows_(config.data.eval_file.empty() ? Dataset{} : load_evaluation_rows(config.data)),
       model_(load_trained_model(starting_model(start, config.model_name_or_path, config.lora), config.train,
@@ -96,9 +99,9 @@ GrpoTrainer::GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& envir
                      ? std::optional<Model>(load_reference(model_, config.model_name_or_path))
                      : std::nullopt),
       source_(config.model_name_or_path, model_.config, config.data, config.augmentation, environment),
-      run_(config.output_dir, config.overwrite_output_dir || start.replace, start.keeps_folder(), clock_),
-      log_(make_logger("grpo", "info", run_.path() / "log.txt")),
-      world_(make_thread_communicators(1)),
+      run_(config.output_dir, config.overwrite_output_dir || start.replace, start.keeps_folder(), clock_,
+           world.rank() == 0),
+      log_(make_run_logger("grpo", run_, world.rank())),
       total_steps_(optimizer_steps(config, rows_.rows.size())),
       recorder_("grpo", total_steps_, config.logging_steps, run_, log_, clock_),
       keeper_(model_, source_.tokenizer(), source_.prompts(), evaluation_rows_,
@@ -109,11 +112,11 @@ GrpoTrainer::GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& envir
                .kv_cache_tokens = config.kv_cache_tokens,
                .max_running_sequences = std::max<std::int64_t>(512, config.num_generations)}),
       collector_(engine_, *scorer_, rows_.rows, rows_.path, rollout_settings_of(config, model_.config),
-                 clock_),
+                 clock_, &world),
       step_(model_, reference_ ? &*reference_ : nullptr, loss_settings_of(config),
             LayerWalk::recompute_of(config.recompute), banned_ids_of(model_.config), config.temperature,
             config.rollout_correction),
-      updater_(model_, config.optimizer, total_steps_, *world_[0], static_cast<std::uint64_t>(config.seed)),
+      updater_(model_, config.optimizer, total_steps_, world, static_cast<std::uint64_t>(config.seed)),
       guard_(config.guard),
       checkpoints_({.job = "grpo",
                     .settings = config_values(config),
@@ -122,7 +125,8 @@ GrpoTrainer::GrpoTrainer(const GrpoConfig& config, const TrainEnvironment& envir
                     .rows = &rows_,
                     .evaluation_rows = &evaluation_rows_,
                     .saving = config.saving},
-                   start, run_, log_, clock_) {
+                   start, run_, log_, clock_, world) {
+  check_same_start(rows_, model_, world_);
   const std::int64_t steps = config.steps_of_generation();
   generations_ = (total_steps_ + steps - 1) / steps;
 }
@@ -148,9 +152,9 @@ void GrpoTrainer::run() {
   if (!state.is_null()) restore(state);
   describe();
   std::int64_t step = start_.step;
-  GenerationMaker maker(config_, {collector_, step_, rows_, source_.prompts(), run_, recorder_, clock_},
-                        generations_ - step / config_.steps_of_generation(),
-                        state.is_null() ? state : state.at("generation"));
+  GenerationMaker maker(
+      config_, {collector_, step_, rows_, source_.prompts(), run_, recorder_, clock_, world_},
+      generations_ - step / config_.steps_of_generation(), state.is_null() ? state : state.at("generation"));
   if (start_.resumed()) {
     evaluate_after(step);
   } else if (config_.eval_steps > 0) {
@@ -191,7 +195,7 @@ void GrpoTrainer::evaluate_after(std::int64_t step) {
 
 // Between generations: what one holds is not kept. Before the evaluation: a resumed run begins with it.
 void GrpoTrainer::keep(const GenerationMaker& maker, std::int64_t step) {
-  const bool stop = step < total_steps_ && environment_.stop.stop_requested();
+  const bool stop = step < total_steps_ && any_rank(environment_.stop.stop_requested(), world_);
   if (!stop && !checkpoints_.due(step, total_steps_)) return;
   checkpoints_.write(step, model_, updater_,
                      {{"generation", maker.state()},
@@ -218,16 +222,16 @@ void GrpoTrainer::train_on(const Generation& generation, StepPart& part, std::in
     const Stopwatch watch(clock_);
     updater_.zero_gradients();
     const GrpoStep::Outcome outcome =
-        step_.run(part.micro_batches, part.states, normaliser_over_ranks(part.normaliser, *world_[0]),
-                  keep_logps, clock_);
+        step_.run(part.micro_batches, part.states, part.normaliser, keep_logps, clock_);
     reduced = updater_.reduce(outcome.loss, part.pictures);
-    values = metrics_of(sums_over_ranks(outcome.sums, *world_[0]));
+    values = metrics_of(sums_over_ranks(outcome.sums, world_));
     if (config_.loss.entropy_coef != 0)
       metrics.add("policy_loss", updater_.sum_over_ranks(outcome.loss + outcome.entropy_bonus));
     const double seconds = watch.seconds() - outcome.reference_seconds;
     recorder_.timing.add("time/forward_backward", seconds);
     recorder_.timing.add("time/reference", outcome.reference_seconds);
-    recorder_.timing.add("train/tokens_per_second", static_cast<double>(outcome.tokens) / seconds);
+    recorder_.timing.add("train/tokens_per_second",
+                         updater_.sum_over_ranks(static_cast<double>(outcome.tokens)) / seconds);
     if (update(generation, reduced, step)) {
       metrics.add("loss", reduced.loss);
       metrics.add("grad_norm", reduced.gradient_norm);
@@ -236,7 +240,7 @@ void GrpoTrainer::train_on(const Generation& generation, StepPart& part, std::in
     }
   }
   metrics.add("updates/without_groups", has_groups ? 0 : 1);
-  metrics.add("updates/without_signal", has_groups && part.micro_batches.empty() ? 1 : 0);
+  metrics.add("updates/without_signal", has_groups && part.groups_in_step == 0 ? 1 : 0);
   const std::string out_of_bounds = guard_.after_step(values);
   for (const auto& [name, value] : guard_.metrics()) metrics.set(name, value);
   metrics.set("epoch", generation.epochs_done);
@@ -286,6 +290,7 @@ void GrpoTrainer::left_bounds(std::int64_t step, const std::string& what) {
 }
 
 void GrpoTrainer::write_rollouts(const Generation& generation, std::int64_t step) {
+  if (!run_.writes()) return;
   const std::filesystem::path file =
       std::filesystem::path("rollouts") / fmt::format("step-{:06d}.jsonl", step);
   const std::vector<std::string>& functions = scorer_->function_names();
@@ -330,12 +335,15 @@ void GrpoTrainer::diverged(const Generation& generation, std::int64_t step,
 void train_grpo(const GrpoConfig& config, const TrainEnvironment& environment) {
   FERRO_CHECK(environment.clock != nullptr && environment.make_loader,
               "a job needs a clock and an image loader");
-  check_apart(config.output_dir, config.model_name_or_path);
-  const RunStart start =
-      find_run_start(config.output_dir, config.saving.resume_from_checkpoint, config.overwrite_output_dir);
-  if (!start.keeps_folder())
-    RunFolder::check_free(config.output_dir, config.overwrite_output_dir || start.replace);
-  GrpoTrainer(config, environment, start).run();
+  const auto alone = make_thread_communicators(1);
+  Communicator& world = environment.ranks != nullptr ? *environment.ranks : *alone[0];
+  run_as_rank(world, [&] {
+    check_apart(config.output_dir, config.model_name_or_path);
+    const RunStart start = agree_on_start(config.output_dir, config.saving, config.overwrite_output_dir,
+                                          config_values(config), world);
+    GrpoTrainer(config, environment, start, world).run();
+    world.barrier();  // No rank is done before the model is on the disk.
+  });
 }
 
 }  // namespace ferro

@@ -44,7 +44,7 @@ void ModelKeeper::keep_if_best(std::int64_t step) {
 }
 
 std::map<std::string, double> ModelKeeper::evaluate_at(std::int64_t step) {
-  if (rows_.rows.empty() || evaluated_at_ == step) return {};
+  if (rows_.rows.empty() || evaluated_at_ == step || !run_.writes()) return {};
   evaluated_at_ = step;
   last_ = evaluate(model_, tokenizer_, prompts_, rows_.rows, options_);
   const ClassificationReport& report = last_.report;
@@ -85,6 +85,7 @@ void ModelKeeper::restore(const nlohmann::json& state, bool same_rows) {
 }
 
 void ModelKeeper::save(std::int64_t step) {
+  if (!run_.writes()) return;
   const std::string sha256 =
       save_trained_model(model_, run_.model_folder(), run_.adapter_folder(), source_folder_);
   run_.write_provenance({{"weights_sha256", sha256}, {"steps", step}});

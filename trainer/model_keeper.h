@@ -23,7 +23,7 @@ struct KeptBy {
 };
 
 /// Evaluates a model in training, keeps the best in best/ and the last in model/, and writes what came of it
-/// into the run folder. One thread.
+/// into the run folder. Of several ranks only the one that writes the folder does so. One thread.
 class ModelKeeper {
  public:
   /// `rows` empty: no evaluation. `keep_best`: save best/ when the model is better than before. All

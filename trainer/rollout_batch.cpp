@@ -9,6 +9,8 @@
 #include "core/error.h"
 #include "trainer/metric_sums.h"
 #include "trainer/policy_setup.h"
+#include "trainer/rank_world.h"
+#include "trainer/rollout_exchange.h"
 #include "trainer/rollout_metrics.h"
 
 namespace ferro {
@@ -20,13 +22,15 @@ double overlong_penalty(std::int64_t length, std::int64_t longest, std::int64_t 
 }
 
 RolloutCollector::RolloutCollector(RolloutSource& source, Scorer& scorer, const std::vector<Row>& rows,
-                                   std::string file, RolloutSettings settings, const Clock& clock)
+                                   std::string file, RolloutSettings settings, const Clock& clock,
+                                   Communicator* ranks)
     : source_(source),
       scorer_(scorer),
       rows_(rows),
       file_(std::move(file)),
       settings_(std::move(settings)),
-      clock_(clock) {
+      clock_(clock),
+      ranks_(ranks) {
   if (settings_.overlong_buffer == 0) return;
   std::vector<double>& weights = settings_.advantages.reward_weights;
   if (weights.empty()) weights.assign(scorer_.function_names().size(), 1.0);
@@ -47,23 +51,34 @@ RolloutBatch RolloutCollector::collect(const SampleBatch& batch) {
 }
 
 void RolloutCollector::add(const SampleBatch& batch, RolloutBatch& out) {
+  const RankPart part =
+      ranks_ == nullptr ? RankPart{0, batch.samples.size()} : part_of_rank(batch.samples.size(), *ranks_);
   const Stopwatch rollout_watch(clock_);
-  std::vector<RolloutGroup> groups = sample(batch);
+  std::vector<RolloutGroup> groups = sample(batch, part.begin, part.end);
   out.rollout_seconds += rollout_watch.seconds();
 
   const Stopwatch score_watch(clock_);
-  for (const std::string& name : scorer_.function_names()) out.metrics["rewards/" + name + "/unjudged"] += 0;
+  std::vector<JudgedAnswers> answers;
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    for (const Completion& completion : groups[i].completions) {
+    GroupVerdicts verdicts =
+        score(groups[i], rows_[static_cast<std::size_t>(batch.samples[part.begin + i].row)]);
+    answers.push_back({std::move(groups[i].completions), std::move(verdicts)});
+  }
+  if (ranks_ != nullptr) answers = share_answers(std::move(answers), *ranks_);
+  FERRO_CHECK(answers.size() == batch.samples.size(), "{} of {} groups came from the ranks", answers.size(),
+              batch.samples.size());
+  for (const std::string& name : scorer_.function_names()) out.metrics["rewards/" + name + "/unjudged"] += 0;
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    JudgedGroup group;
+    group.row = batch.samples[i].row;
+    group.rollout = {request_of(batch, i), std::move(answers[i].completions)};
+    for (const Completion& completion : group.rollout.completions) {
       const auto tokens = static_cast<std::int64_t>(completion.token_ids.size());
       out.completion_tokens += tokens;
       out.prompt_and_completion_tokens +=
-          tokens + static_cast<std::int64_t>(groups[i].request.prompt->ids.size());
+          tokens + static_cast<std::int64_t>(group.rollout.request.prompt->ids.size());
     }
-    JudgedGroup group;
-    group.row = batch.samples[i].row;
-    group.rollout = std::move(groups[i]);
-    if (judge(group, out)) out.groups.push_back(std::move(group));
+    if (judge(group, answers[i].verdicts, out)) out.groups.push_back(std::move(group));
   }
   out.score_seconds += score_watch.seconds();
 }
@@ -75,19 +90,25 @@ void RolloutCollector::finish(RolloutBatch& out, std::span<const double> penalti
   add_label_metrics(out);
 }
 
-std::vector<RolloutGroup> RolloutCollector::sample(const SampleBatch& batch) {
+RolloutRequest RolloutCollector::request_of(const SampleBatch& batch, std::size_t sample) const {
+  const Sample& from = batch.samples[sample];
+  return {.sample_id = rows_[static_cast<std::size_t>(from.row)].id,
+          .epoch = batch.epoch,
+          .num_generations = static_cast<std::int32_t>(settings_.num_generations),
+          .prompt = from.prompt,
+          .sampling = settings_.sampling};
+}
+
+// Those of the batch from `begin` to `end`.
+std::vector<RolloutGroup> RolloutCollector::sample(const SampleBatch& batch, std::size_t begin,
+                                                   std::size_t end) {
   std::map<std::int64_t, std::size_t> place;
-  for (std::size_t i = 0; i < batch.samples.size(); ++i) {
-    const Sample& sample = batch.samples[i];
-    const std::int64_t id = rows_[static_cast<std::size_t>(sample.row)].id;
-    place[id] = i;
-    source_.submit({.sample_id = id,
-                    .epoch = batch.epoch,
-                    .num_generations = static_cast<std::int32_t>(settings_.num_generations),
-                    .prompt = sample.prompt,
-                    .sampling = settings_.sampling});
+  for (std::size_t i = begin; i < end; ++i) {
+    RolloutRequest request = request_of(batch, i);
+    place[request.sample_id] = i - begin;
+    source_.submit(std::move(request));
   }
-  std::vector<RolloutGroup> groups(batch.samples.size());
+  std::vector<RolloutGroup> groups(end - begin);
   std::size_t received = 0;
   while (std::optional<RolloutGroup> group = source_.receive()) {
     const auto at = place.find(group->request.sample_id);
@@ -101,15 +122,15 @@ std::vector<RolloutGroup> RolloutCollector::sample(const SampleBatch& batch) {
   return groups;
 }
 
-bool RolloutCollector::judge(JudgedGroup& group, RolloutBatch& out) {
+GroupVerdicts RolloutCollector::score(const RolloutGroup& group, const Row& row) {
+  ScoreRequest request{
+      row.question, row.solution, {}, fmt::format("sample {} of epoch {}", row.id, group.request.epoch)};
+  for (const Completion& completion : group.completions) request.completions.push_back(completion.text);
+  return scorer_.score(request);
+}
+
+bool RolloutCollector::judge(JudgedGroup& group, const GroupVerdicts& verdicts, RolloutBatch& out) const {
   const Row& row = rows_[static_cast<std::size_t>(group.row)];
-  ScoreRequest request{row.question,
-                       row.solution,
-                       {},
-                       fmt::format("sample {} of epoch {}", row.id, group.rollout.request.epoch)};
-  for (const Completion& completion : group.rollout.completions)
-    request.completions.push_back(completion.text);
-  const GroupVerdicts verdicts = scorer_.score(request);
   const std::vector<std::string>& functions = scorer_.function_names();
   FERRO_CHECK(verdicts.verdicts.size() == functions.size(), "{} verdict lists for {} functions",
               verdicts.verdicts.size(), functions.size());

@@ -9,6 +9,7 @@
 
 #include "core/clock.h"
 #include "data/rollout.h"
+#include "model/dist/communicator.h"
 #include "reward/scorer.h"
 #include "rollout/rollout_source.h"
 #include "trainer/advantages.h"
@@ -59,12 +60,13 @@ double overlong_penalty(std::int64_t length, std::int64_t longest, std::int64_t 
 /// Prompts in, judged groups out. One thread.
 class RolloutCollector {
  public:
-  /// All references must outlive it; `file` names the rows' data file.
+  /// All references must outlive it; `file` names the rows' data file. `ranks`: each samples and judges its
+  /// part of a batch, then all have all; null: alone.
   RolloutCollector(RolloutSource& source, Scorer& scorer, const std::vector<Row>& rows, std::string file,
-                   RolloutSettings settings, const Clock& clock);
+                   RolloutSettings settings, const Clock& clock, Communicator* ranks = nullptr);
 
   /// Samples and judges; groups are added to `out` in data order. Counts "rewards/<f>/unjudged" and
-  /// "/not_finite".
+  /// "/not_finite". A collective.
   void add(const SampleBatch& batch, RolloutBatch& out);
   /// Takes the groups whose rewards agree out of `out`, names them, and counts
   /// "dynamic_sampling/dropped_high" (a reward above 0) and "/dropped_low".
@@ -76,8 +78,10 @@ class RolloutCollector {
   RolloutBatch collect(const SampleBatch& batch);
 
  private:
-  std::vector<RolloutGroup> sample(const SampleBatch& batch);
-  bool judge(JudgedGroup& group, RolloutBatch& out);
+  RolloutRequest request_of(const SampleBatch& batch, std::size_t sample) const;
+  std::vector<RolloutGroup> sample(const SampleBatch& batch, std::size_t begin, std::size_t end);
+  GroupVerdicts score(const RolloutGroup& group, const Row& row);
+  bool judge(JudgedGroup& group, const GroupVerdicts& verdicts, RolloutBatch& out) const;
   std::vector<std::string> names() const;
   void add_advantages(RolloutBatch& out, std::span<const double> penalties) const;
   void add_completion_metrics(RolloutBatch& out) const;
@@ -89,6 +93,7 @@ class RolloutCollector {
   const std::string file_;
   RolloutSettings settings_;
   const Clock& clock_;
+  Communicator* ranks_;
 };
 
 }  // namespace ferro

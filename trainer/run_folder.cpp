@@ -102,8 +102,9 @@ void RunFolder::check_free(const fs::path& folder, bool overwrite) {
 RunFolder::RunFolder(fs::path folder, bool overwrite, const Clock& clock)
     : RunFolder(std::move(folder), overwrite, false, clock) {}
 
-RunFolder::RunFolder(fs::path folder, bool overwrite, bool keep, const Clock& clock)
-    : path_(std::move(folder)), clock_(clock) {
+RunFolder::RunFolder(fs::path folder, bool overwrite, bool keep, const Clock& clock, bool writes)
+    : path_(std::move(folder)), clock_(clock), writes_(writes) {
+  if (!writes_) return;
   if (keep) {
     if (!fs::exists(path_ / "provenance.json")) return;
     nlohmann::json known = nlohmann::json::parse(read_file(path_ / "provenance.json"), nullptr, false);
@@ -116,6 +117,7 @@ RunFolder::RunFolder(fs::path folder, bool overwrite, bool keep, const Clock& cl
 }
 
 std::map<std::string, std::uint64_t> RunFolder::appended_files() {
+  if (!writes_) return {};
   for (const std::string& file : unflushed_) sync_file(path_ / file);
   if (!unflushed_.empty()) sync_folder(path_);
   if (fs::exists(path_ / "rollouts")) sync_folder(path_ / "rollouts");
@@ -126,6 +128,7 @@ std::map<std::string, std::uint64_t> RunFolder::appended_files() {
 }
 
 void RunFolder::cut_appended_files(const std::map<std::string, std::uint64_t>& sizes) {
+  if (!writes_) return;
   for (const auto& [file, size] : sizes) {
     std::error_code absent;
     const std::uint64_t present = fs::file_size(path_ / file, absent);
@@ -150,15 +153,18 @@ void RunFolder::forget_provenance(const std::vector<std::string>& keys) {
 }
 
 void RunFolder::write_config(const std::string& resolved_yaml) {
+  if (!writes_) return;
   write_file_atomically(path_ / "config.yaml", resolved_yaml);
 }
 
 void RunFolder::write_provenance(const nlohmann::json& facts) {
+  if (!writes_) return;
   provenance_.update(facts);
   write_file_atomically(path_ / "provenance.json", provenance_.dump(2) + "\n");
 }
 
 void RunFolder::append(const fs::path& file, const nlohmann::ordered_json& line) {
+  if (!writes_) return;
   const fs::path path = path_ / file;
   if (file.has_parent_path()) create_folders(path.parent_path());
   const std::string text = line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";

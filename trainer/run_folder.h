@@ -22,10 +22,12 @@ class RunFolder {
   static void check_free(const std::filesystem::path& folder, bool overwrite);
   /// Creates the folder, or empties it of the run it holds, under check_free's conditions.
   RunFolder(std::filesystem::path folder, bool overwrite, const Clock& clock);
-  /// `keep`: the folder's run goes on, nothing is removed.
-  RunFolder(std::filesystem::path folder, bool overwrite, bool keep, const Clock& clock);
+  /// `keep`: the folder's run goes on, nothing is removed. `writes` false: another process writes the folder,
+  /// this object touches nothing in it.
+  RunFolder(std::filesystem::path folder, bool overwrite, bool keep, const Clock& clock, bool writes = true);
 
   const std::filesystem::path& path() const { return path_; }
+  bool writes() const { return writes_; }
   void write_config(const std::string& resolved_yaml);
   /// Adds or replaces keys: "process_ids": {"trainer": 1234}, "seed", "weights_sha256", data files with hash
   /// and row count, version, processor, threads.
@@ -50,6 +52,7 @@ class RunFolder {
  private:
   std::filesystem::path path_;
   const Clock& clock_;
+  bool writes_ = true;
   std::set<std::string> unflushed_;
   nlohmann::json provenance_ = nlohmann::json::object();
 };

@@ -3,8 +3,14 @@
 #include <utility>
 
 #include "core/fail_point.h"
+#include "core/log.h"
 
 namespace ferro {
+
+std::shared_ptr<spdlog::logger> make_run_logger(const std::string& job, const RunFolder& run, int rank) {
+  if (run.writes()) return make_logger(job, "info", run.path() / "log.txt");
+  return make_logger(fmt::format("{} rank {}", job, rank), "error");
+}
 
 RunRecorder::RunRecorder(const std::string& job, std::int64_t total_steps, std::int64_t logging_steps,
                          RunFolder& run, std::shared_ptr<spdlog::logger> log, const Clock& clock)
@@ -34,7 +40,7 @@ void RunRecorder::step_done(std::int64_t step, const std::string& facts) {
   const Clock::TimePoint now = clock_.now();
   timing.add("step_time", std::chrono::duration<double>(now - step_start_).count());
   step_start_ = now;
-  progress_.update(step, facts);
+  if (run_.writes()) progress_.update(step, facts);
   if (step % logging_steps_ != 0 && step != total_steps_) return;
   write_line(step);
 }

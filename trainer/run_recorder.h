@@ -15,6 +15,9 @@
 
 namespace ferro {
 
+/// Into the run folder's log.txt and on the terminal; of a rank that does not write the folder, errors only.
+std::shared_ptr<spdlog::logger> make_run_logger(const std::string& job, const RunFolder& run, int rank);
+
 /// What a training loop tells the world: lines of metrics.jsonl and timing.jsonl, the terminal's progress,
 /// the rows that were set aside. One thread.
 class RunRecorder {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "trainer/rank_world.h"
 
 namespace ferro {
 namespace {
@@ -16,6 +17,12 @@ const char* reason_of(const Error& error) {
   if (error.code() == ErrorCode::kIo) return "image_missing";
   const bool too_long = std::string_view(error.what()).find("max_prompt_length") != std::string_view::npos;
   return too_long ? "prompt_too_long" : "image_unreadable";
+}
+
+[[noreturn]] void none_usable(const SetAsideRow& last, std::size_t rows) {
+  const std::string reason =
+      last.reason.empty() ? "" : fmt::format("; the last: row {}: {}", last.row, last.detail);
+  fail(ErrorCode::kData, "{}: not one of its {} rows can be used{}", last.file, rows, reason);
 }
 
 }  // namespace
@@ -55,23 +62,62 @@ std::optional<SampleBatch> SampleStream::next() {
   if (!batch && failure_) std::rethrow_exception(failure_);
   if (batch) {
     taken_.cursor = batch->end;
-    taken_.unusable.insert(batch->unusable.begin(), batch->unusable.end());
+    drop_known(*batch);
+    add_unusable(batch->unusable);
   }
   return batch;
+}
+
+void SampleStream::add_unusable(const std::vector<std::int64_t>& rows) {
+  taken_.unusable.insert(rows.begin(), rows.end());
+}
+
+// A row that another rank named first comes here in a later epoch.
+void SampleStream::drop_known(SampleBatch& batch) const {
+  std::vector<SetAsideRow> set_aside;
+  std::vector<std::int64_t> unusable;
+  for (std::size_t i = 0; i < batch.unusable.size(); ++i) {
+    if (taken_.unusable.contains(batch.unusable[i])) continue;
+    unusable.push_back(batch.unusable[i]);
+    set_aside.push_back(std::move(batch.set_aside[i]));
+  }
+  batch.unusable = std::move(unusable);
+  batch.set_aside = std::move(set_aside);
+}
+
+std::int64_t join_ranks(SampleBatch& batch, SampleStream& stream, std::size_t rows, Communicator& world) {
+  if (world.world_size() == 1) return static_cast<std::int64_t>(batch.samples.size());
+  nlohmann::json own{{"samples", batch.samples.size()}, {"unusable", batch.unusable}};
+  for (const SetAsideRow& row : batch.set_aside)
+    own["set_aside"].push_back({row.file, row.row, row.reason, row.detail});
+  std::int64_t samples = 0;
+  batch.unusable.clear();
+  batch.set_aside.clear();
+  const auto replace = nlohmann::json::error_handler_t::replace;
+  for (const std::string& text : gather_texts(own.dump(-1, ' ', false, replace), world)) {
+    const nlohmann::json part = nlohmann::json::parse(text);
+    samples += part.at("samples").get<std::int64_t>();
+    for (const nlohmann::json& row : part.at("unusable")) batch.unusable.push_back(row.get<std::int64_t>());
+    if (!part.contains("set_aside")) continue;
+    for (const nlohmann::json& row : part.at("set_aside"))
+      batch.set_aside.push_back({row.at(0).get<std::string>(), row.at(1).get<std::int64_t>(),
+                                 row.at(2).get<std::string>(), row.at(3).get<std::string>()});
+  }
+  stream.add_unusable(batch.unusable);
+  if (!batch.unusable.empty() && stream.position().unusable.size() == rows)
+    none_usable(batch.set_aside.back(), rows);
+  return samples;
 }
 
 void SampleStream::prepare_all(const std::stop_token& stop) {
   try {
     for (std::int64_t step = 0; step < options_.steps && !stop.stop_requested(); ++step) {
       SampleBatch batch = prepare_step();
-      const std::string last = batch.set_aside.empty()
-                                   ? ""
-                                   : fmt::format("; the last: row {}: {}", batch.set_aside.back().row,
-                                                 batch.set_aside.back().detail);
+      const SetAsideRow last =
+          batch.set_aside.empty() ? SetAsideRow{file_, 0, "", ""} : batch.set_aside.back();
       // The batch goes out first: it names the rows that were set aside.
       if (!queue_.push(std::move(batch))) break;
-      if (unusable_.size() == rows_.size())
-        fail(ErrorCode::kData, "{}: not one of its {} rows can be used{}", file_, rows_.size(), last);
+      if (unusable_.size() == rows_.size()) none_usable(last, rows_.size());
     }
   } catch (...) {
     failure_ = std::current_exception();

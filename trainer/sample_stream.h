@@ -15,6 +15,7 @@
 #include "data/data_order.h"
 #include "data/dataset_reader.h"
 #include "data/prompt_builder.h"
+#include "model/dist/communicator.h"
 
 namespace ferro {
 
@@ -73,11 +74,15 @@ class SampleStream {
   std::optional<SampleBatch> next();
   /// After what next() returned last.
   const StreamPosition& position() const { return taken_; }
+  /// Rows that another rank's stream could not prepare: part of the position, and not named again by this
+  /// one.
+  void add_unusable(const std::vector<std::int64_t>& rows);
 
  private:
   void prepare_all(const std::stop_token& stop);
   SampleBatch prepare_step();
   void prepare_row(std::int64_t row, SampleBatch& batch);
+  void drop_known(SampleBatch& batch) const;
 
   const std::vector<Row>& rows_;
   const std::string file_;
@@ -90,6 +95,10 @@ class SampleStream {
   std::exception_ptr failure_;  ///< Written before the queue is closed, read after.
   std::jthread thread_;
 };
+
+/// The batch's rows that were set aside become those of all ranks, in data order, each once per run. Returns
+/// the samples of all ranks. Error{kData} on all: no row is left. A collective.
+std::int64_t join_ranks(SampleBatch& batch, SampleStream& stream, std::size_t rows, Communicator& world);
 
 /// Optimizer steps of an epoch over `rows` rows.
 std::int64_t steps_per_epoch(std::int64_t rows, std::int64_t rows_per_step);

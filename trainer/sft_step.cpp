@@ -1,5 +1,7 @@
 #include "trainer/sft_step.h"
 
+#include "trainer/rank_sums.h"
+
 namespace ferro {
 
 SftStep::SftStep(Model& model, LayerWalk::Recompute recompute, std::vector<std::int32_t> banned_ids,
@@ -7,6 +9,7 @@ SftStep::SftStep(Model& model, LayerWalk::Recompute recompute, std::vector<std::
                  const Clock& clock, std::uint64_t seed)
     : walk_(model, recompute),
       head_(model.weights.head, std::move(banned_ids), 1.0),
+      communicator_(communicator),
       updater_(model, optimizer, total_steps, communicator, seed),
       clock_(clock) {}
 
@@ -39,6 +42,8 @@ SftStep::Outcome SftStep::gradients(std::span<const PackedBatch> micro_batches) 
     add_to_mean(outcome.sums, "entropy", entropies, count);
   }
   outcome.reduced = updater_.reduce(loss, pictures);
+  outcome.sums = sums_over_ranks(outcome.sums, communicator_);
+  outcome.tokens = static_cast<std::int64_t>(updater_.sum_over_ranks(static_cast<double>(outcome.tokens)));
   outcome.forward_backward_seconds = watch.seconds();
   return outcome;
 }

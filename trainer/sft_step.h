@@ -24,11 +24,12 @@ class SftStep {
 
   struct Outcome {
     StepUpdater::Reduced reduced;
-    MetricSums sums;          ///< "mean_token_accuracy", "entropy".
-    std::int64_t tokens = 0;  ///< This rank's packed tokens.
+    MetricSums sums;          ///< "mean_token_accuracy", "entropy", of all ranks.
+    std::int64_t tokens = 0;  ///< Packed tokens of all ranks.
     double forward_backward_seconds = 0, optimizer_seconds = 0;
   };
-  /// Gradients of the step, reduced; nothing is updated yet.
+  /// Gradients of the step, reduced; nothing is updated yet. A collective: ranks may differ in the number of
+  /// their micro-batches, or have none.
   Outcome gradients(std::span<const PackedBatch> micro_batches);
   /// Returns the learning rate used.
   double apply(Outcome& outcome);
@@ -38,6 +39,7 @@ class SftStep {
  private:
   LayerWalk walk_;
   ChunkedHead head_;
+  Communicator& communicator_;
   StepUpdater updater_;
   const Clock& clock_;
 };

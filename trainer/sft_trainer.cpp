@@ -4,10 +4,10 @@
 
 #include "core/config_dump.h"
 #include "core/error.h"
-#include "core/log.h"
 #include "trainer/checkpoint_session.h"
 #include "trainer/model_keeper.h"
 #include "trainer/policy_setup.h"
+#include "trainer/rank_world.h"
 #include "trainer/row_packing.h"
 #include "trainer/run_recorder.h"
 #include "trainer/sample_stream.h"
@@ -37,10 +37,12 @@ KeptBy validation_of(const SftConfig& config, const Dataset& rows) {
 // between steps.
 class SftTrainer {
  public:
-  SftTrainer(const SftConfig& config, const TrainEnvironment& environment, const RunStart& start)
+  SftTrainer(const SftConfig& config, const TrainEnvironment& environment, const RunStart& start,
+             Communicator& world)
       : config_(config),
         environment_(environment),
         start_(start),
+        world_(world),
         rows_(load_training_rows(config.data, RowKind::kSft)),
         evaluation_rows_(config.data.eval_file.empty() ? Dataset{} : load_evaluation_rows(config.data)),
         model_(load_trained_model(starting_model(start, config.model_name_or_path, config.lora), config.train,
@@ -48,9 +50,8 @@ class SftTrainer {
                                   static_cast<std::uint64_t>(config.seed))),
         source_(config.model_name_or_path, model_.config, config.data, config.augmentation, environment),
         run_(config.output_dir, config.overwrite_output_dir || start.replace, start.keeps_folder(),
-             *environment.clock),
-        log_(make_logger("sft", "info", run_.path() / "log.txt")),
-        world_(make_thread_communicators(1)),
+             *environment.clock, world.rank() == 0),
+        log_(make_run_logger("sft", run_, world.rank())),
         rows_per_step_(config.per_device_train_batch_size * config.gradient_accumulation_steps),
         total_steps_(config.max_steps > 0
                          ? config.max_steps
@@ -61,7 +62,7 @@ class SftTrainer {
                 {.max_new_tokens = config.max_new_tokens}, config.eval_steps > 0, config.model_name_or_path,
                 run_, log_, validation_of(config, evaluation_rows_)),
         step_(model_, LayerWalk::recompute_of(config.recompute), banned_ids_of(model_.config),
-              config.optimizer, total_steps_, *world_[0], *environment.clock,
+              config.optimizer, total_steps_, world, *environment.clock,
               static_cast<std::uint64_t>(config.seed)),
         checkpoints_({.job = "sft",
                       .settings = config_values(config),
@@ -70,7 +71,9 @@ class SftTrainer {
                       .rows = &rows_,
                       .evaluation_rows = &evaluation_rows_,
                       .saving = config.saving},
-                     start, run_, log_, *environment.clock) {}
+                     start, run_, log_, *environment.clock, world) {
+    check_same_start(rows_, model_, world_);
+  }
 
   void run() {
     if (checkpoints_.finished(total_steps_)) return;
@@ -85,15 +88,19 @@ class SftTrainer {
                          .shuffle = config_.data.shuffle,
                          .augment = config_.augmentation.enabled,
                          .with_answers = true,
-                         .start = position});
+                         .start = position,
+                         .rank = world_.rank(),
+                         .world_size = world_.world_size()});
     if (start_.resumed()) {
       evaluate_after(start_.step);
     } else if (config_.eval_on_start) {
       recorder_.log_at(0, keeper_.evaluate_at(0));
     }
     for (std::int64_t step = start_.step + 1; step <= total_steps_; ++step) {
-      const std::optional<SampleBatch> batch = next_batch(stream);
-      train_on(*batch, step);
+      std::optional<SampleBatch> batch = next_batch(stream);
+      const std::int64_t samples = join_ranks(*batch, stream, rows_.rows.size(), world_);
+      recorder_.set_aside(batch->set_aside);
+      train_on(*batch, samples, step);
       keep(stream, step);
       evaluate_after(step);
     }
@@ -112,7 +119,7 @@ class SftTrainer {
 
   // Before the evaluation: a resumed run begins with it.
   void keep(const SampleStream& stream, std::int64_t step) {
-    const bool stop = step < total_steps_ && environment_.stop.stop_requested();
+    const bool stop = step < total_steps_ && any_rank(environment_.stop.stop_requested(), world_);
     if (!stop && !checkpoints_.due(step, total_steps_)) return;
     checkpoints_.write(step, model_, step_.updater(),
                        {{"stream", stream.position().state()},
@@ -154,7 +161,6 @@ class SftTrainer {
     const PhaseTimer timer(recorder_.timing, "data", *environment_.clock);
     std::optional<SampleBatch> batch = stream.next();
     FERRO_CHECK(batch.has_value(), "the stream of rows ended before its {} steps", total_steps_);
-    recorder_.set_aside(batch->set_aside);
     return batch;
   }
 
@@ -165,11 +171,12 @@ class SftTrainer {
     return pack_rows(batch.samples, options, source_.prompts().vision_tokens());
   }
 
-  void train_on(const SampleBatch& batch, std::int64_t step) {
+  // `samples`: of all ranks.
+  void train_on(const SampleBatch& batch, std::int64_t samples, std::int64_t step) {
     MetricWindow& metrics = recorder_.metrics;
     SftStep::Outcome outcome;
     double rate = 0;
-    if (!batch.samples.empty()) {
+    if (samples > 0) {
       outcome = step_.gradients(pack(batch));
       if (!outcome.reduced.finite) diverged(batch, step, outcome.reduced);
       rate = step_.apply(outcome);
@@ -191,9 +198,11 @@ class SftTrainer {
 
   [[noreturn]] void diverged(const SampleBatch& batch, std::int64_t step,
                              const StepUpdater::Reduced& reduced) {
-    nlohmann::ordered_json samples = nlohmann::ordered_json::array();
+    nlohmann::ordered_json own = nlohmann::ordered_json::array(), samples = own;
     for (const Sample& sample : batch.samples)
-      samples.push_back(rows_.rows[static_cast<std::size_t>(sample.row)].id);
+      own.push_back(rows_.rows[static_cast<std::size_t>(sample.row)].id);
+    for (const std::string& text : gather_texts(own.dump(), world_))
+      for (const auto& id : nlohmann::ordered_json::parse(text)) samples.push_back(id);
     run_.append("divergence.json", {{"step", step},
                                     {"loss", fmt::format("{}", reduced.loss)},
                                     {"grad_norm", fmt::format("{}", reduced.gradient_norm)},
@@ -208,12 +217,12 @@ class SftTrainer {
   const SftConfig& config_;
   const TrainEnvironment& environment_;
   const RunStart& start_;
+  Communicator& world_;
   Dataset rows_, evaluation_rows_;
   Model model_;
   PromptSource source_;
   RunFolder run_;
   std::shared_ptr<spdlog::logger> log_;
-  std::vector<std::unique_ptr<Communicator>> world_;
   std::int64_t rows_per_step_, total_steps_;
   RunRecorder recorder_;
   ModelKeeper keeper_;
@@ -227,12 +236,15 @@ class SftTrainer {
 void train_sft(const SftConfig& config, const TrainEnvironment& environment) {
   FERRO_CHECK(environment.clock != nullptr && environment.make_loader,
               "a job needs a clock and an image loader");
-  check_apart(config.output_dir, config.model_name_or_path);
-  const RunStart start =
-      find_run_start(config.output_dir, config.saving.resume_from_checkpoint, config.overwrite_output_dir);
-  if (!start.keeps_folder())
-    RunFolder::check_free(config.output_dir, config.overwrite_output_dir || start.replace);
-  SftTrainer(config, environment, start).run();
+  const auto alone = make_thread_communicators(1);
+  Communicator& world = environment.ranks != nullptr ? *environment.ranks : *alone[0];
+  run_as_rank(world, [&] {
+    check_apart(config.output_dir, config.model_name_or_path);
+    const RunStart start = agree_on_start(config.output_dir, config.saving, config.overwrite_output_dir,
+                                          config_values(config), world);
+    SftTrainer(config, environment, start, world).run();
+    world.barrier();  // No rank is done before the model is on the disk.
+  });
 }
 
 }  // namespace ferro

@@ -1,8 +1,10 @@
 #include "trainer/step_plan.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/error.h"
+#include "trainer/rank_world.h"
 
 namespace ferro {
 namespace {
@@ -14,12 +16,27 @@ class Planner {
   StepPart part_of(std::span<const JudgedGroup> groups) {
     StepPart part;
     for (const JudgedGroup& group : groups) add(group, part);
+    part.groups_in_step = static_cast<std::size_t>(
+        std::count_if(part.groups.begin(), part.groups.end(),
+                      [](const AnsweredPrompt& group) { return !group.answers.empty(); }));
+    if (!settings_.same_micro_batches) {
+      keep_own(part.groups);
+      keep_own(part.states);
+    }
     part.micro_batches = pack_groups(part.groups, settings_.max_tokens_per_micro_batch);
     part.normaliser.micro_batches = static_cast<std::int64_t>(part.micro_batches.size());
+    if (settings_.same_micro_batches) keep_own(part.micro_batches);
     return part;
   }
 
  private:
+  template <class Thing>
+  void keep_own(std::vector<Thing>& things) const {
+    const RankPart own = part_of_rank(things.size(), settings_.rank, settings_.ranks);
+    things.erase(things.begin() + static_cast<std::ptrdiff_t>(own.end), things.end());
+    things.erase(things.begin(), things.begin() + static_cast<std::ptrdiff_t>(own.begin));
+  }
+
   void add(const JudgedGroup& group, StepPart& part) {
     AnsweredPrompt answered{group.rollout.request.prompt, {}};
     std::vector<AnswerState> states;
@@ -55,6 +72,10 @@ class Planner {
 
 bool needs_groups_without_signal(const PolicyLossConfig& loss) {
   return loss.beta > 0 || loss.loss_type == "bnpo" || loss.entropy_coef != 0 || loss.top_entropy_quantile < 1;
+}
+
+bool depends_on_micro_batches(const PolicyLossConfig& loss) {
+  return loss.loss_type == "bnpo" || loss.entropy_coef != 0 || loss.top_entropy_quantile < 1;
 }
 
 StepPlan plan_steps(std::span<const JudgedGroup> groups, const StepPlanSettings& settings) {

@@ -12,13 +12,14 @@
 
 namespace ferro {
 
-/// The part of a generation that one optimizer step trains on.
+/// The part of a generation that one optimizer step trains on, as far as it is one rank's.
 struct StepPart {
   std::vector<AnsweredPrompt> groups;
   std::vector<std::vector<AnswerState>> states;  ///< [group][answer], of the answers that are packed.
   std::vector<MicroBatch> micro_batches;
-  LossNormaliser normaliser;
-  bool pictures = false;  ///< Some prompt of its share holds one, whether it is packed or not.
+  LossNormaliser normaliser;       ///< Of all ranks; `micro_batches` only with same_micro_batches.
+  std::size_t groups_in_step = 0;  ///< That have answers to train on, of all ranks.
+  bool pictures = false;           ///< Some prompt of its share holds one, whether it is packed or not.
 };
 
 struct StepPlanSettings {
@@ -26,10 +27,16 @@ struct StepPlanSettings {
   std::int64_t max_tokens_per_micro_batch = 16384;
   bool mask_truncated_completions = false;
   bool pack_all = false;  ///< Also groups without signal: something else pulls at their tokens.
+  /// Rank `rank` gets the rank-th of `ranks` parts of a step's groups, and packs them; with
+  /// same_micro_batches of the micro-batches of all groups, which then do not depend on the ranks.
+  int rank = 0, ranks = 1;
+  bool same_micro_batches = false;
 };
 
 /// Whether a loss gives groups without signal a gradient, or needs their tokens for what it does to others.
 bool needs_groups_without_signal(const PolicyLossConfig& loss);
+/// Whether a loss is defined per micro-batch, so that other micro-batches are another loss.
+bool depends_on_micro_batches(const PolicyLossConfig& loss);
 
 struct StepPlan {
   std::vector<StepPart> parts;            ///< [steps_per_generation], some perhaps without micro-batches.

@@ -16,6 +16,8 @@
 
 namespace ferro {
 
+class Communicator;
+
 /// What a job needs from outside: the OpenCV image loader and the gRPC client of a reward service (made in
 /// launch/, because LibTorch targets see neither OpenCV nor protobuf), the stop flag, time.
 struct TrainEnvironment {
@@ -27,9 +29,13 @@ struct TrainEnvironment {
       make_remote_scorer{};
   std::stop_token stop;
   const Clock* clock = nullptr;
+  /// The ranks that do this job together, each with an environment of its own; null: this process alone.
+  Communicator* ranks = nullptr;
 };
 
-/// Run a whole job: config in, run folder out. Errors as documented in docs/exit-codes.md.
+/// Run a whole job: config in, run folder out. Errors as documented in docs/exit-codes.md. With several ranks
+/// each calls this with the same configuration, on one file system; rank 0 alone writes the run folder and
+/// evaluates, and what ends one rank ends all with the same message and code.
 void train_sft(const SftConfig& config, const TrainEnvironment& environment);
 void train_grpo(const GrpoConfig& config, const TrainEnvironment& environment);
 

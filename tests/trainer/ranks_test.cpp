@@ -1,0 +1,385 @@
+#include "tests/trainer/ranks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <stop_token>
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "data/packing.h"
+#include "model/model_folder.h"
+#include "tests/trainer/resume_job.h"
+#include "trainer/sft_step.h"
+
+namespace ferro {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::differences;
+using testing::on_ranks;
+using testing::RankEnd;
+using testing::TinyJob;
+
+const std::set<std::string> kNoDifference;
+
+template <class Config>
+using Train = void (*)(const Config&, const TrainEnvironment&);
+
+template <class Config>
+void train_on_ranks(int ranks, const TinyJob& job, const Config& config, Train<Config> train) {
+  const auto ends = on_ranks(ranks, job.environment,
+                             [&](int, TrainEnvironment& environment) { train(config, environment); });
+  for (const RankEnd& end : ends) {
+    INFO(end.what);
+    CHECK_FALSE(end.code.has_value());
+  }
+}
+
+at::Tensor weights_of(const fs::path& folder) {
+  return load_model(folder, false).arena.weights.to(at::kDouble);
+}
+
+/// Two steps from the same weights are the same but for the order of fp32 sums: the bounds of the golden
+/// training files.
+void check_same_step(const fs::path& start, const fs::path& a, const fs::path& b) {
+  const at::Tensor from = weights_of(start), left = weights_of(a) - from, right = weights_of(b) - from;
+  const double largest = left.abs().max().item<double>();
+  REQUIRE(largest > 0);
+  CHECK(left.dot(right).item<double>() / (left.norm() * right.norm()).item<double>() >= 0.9995);
+  CHECK((left - right).abs().max().item<double>() <= 0.25 * largest);
+}
+
+void check_same_metrics(const TinyJob& job, const std::string& a, const std::string& b, std::size_t lines) {
+  const auto left = testing::lines_of(job.read(a + "/metrics.jsonl")),
+             right = testing::lines_of(job.read(b + "/metrics.jsonl"));
+  REQUIRE(left.size() == right.size());
+  REQUIRE(left.size() >= lines);
+  for (std::size_t i = 0; i < lines; ++i) {
+    CHECK(left[i].size() == right[i].size());
+    for (const auto& [name, value] : left[i].items()) {
+      INFO(name << " of line " << i);
+      REQUIRE(right[i].contains(name));
+      if (value.is_null() || right[i].at(name).is_null()) {
+        CHECK(value == right[i].at(name));
+        continue;
+      }
+      const double x = value.get<double>(), y = right[i].at(name).get<double>();
+      const double bound = name == "loss" ? 2e-6 : 1e-5 + 1e-4 * std::abs(x);
+      CHECK(std::abs(x - y) <= bound);
+    }
+  }
+}
+
+/// Rows of each step, as the rollout files name them.
+std::vector<std::vector<std::int64_t>> prompts_of(const TinyJob& job, const std::string& run, int steps) {
+  std::vector<std::vector<std::int64_t>> prompts;
+  for (int step = 1; step <= steps; ++step) {
+    auto& own = prompts.emplace_back();
+    for (const json& line :
+         testing::lines_of(job.read(fmt::format("{}/rollouts/step-{:06d}.jsonl", run, step))))
+      if (line.at("generation") == 0) own.push_back(line.at("sample_id").get<std::int64_t>());
+  }
+  return prompts;
+}
+
+SftConfig short_sft(const TinyJob& job, const std::string& name, std::int64_t steps) {
+  SftConfig config = job.sft(name);
+  config.max_steps = steps;
+  config.optimizer.lr_scheduler_type = "constant";
+  return config;
+}
+
+GrpoConfig short_grpo(const TinyJob& job, const std::string& name, std::int64_t steps) {
+  GrpoConfig config = job.grpo(name, "cold/model");
+  config.max_steps = steps;
+  config.prompts_per_step = 8;
+  config.max_completion_length = 32;
+  config.save_rollouts_steps = 1;
+  config.optimizer.lr_scheduler_type = "constant";
+  return config;
+}
+
+/// A model whose answers differ in their rewards.
+void make_cold_start(const TinyJob& job) {
+  SftConfig config = job.sft("cold");
+  config.num_train_epochs = 16;
+  config.data.eval_file.clear();
+  train_sft(config, job.environment);
+}
+
+/// `config` on one rank, two and three: the first step is the same step, with the same metrics.
+template <class Config>
+void check_ranks_take_the_same_step(const TinyJob& job, Config config, Train<Config> train) {
+  const std::string name = fs::path(config.output_dir).filename().string();
+  train(config, job.environment);
+  const fs::path alone = config.output_dir;
+  for (const int ranks : {2, 3}) {
+    const std::string other = name + "_on_" + std::to_string(ranks);
+    config.output_dir = (job.root() / other).string();
+    train_on_ranks(ranks, job, config, train);
+    check_same_step(config.model_name_or_path, alone / "model", job.root() / other / "model");
+    check_same_metrics(job, name, other, 1);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("two and three ranks take the same supervised step as one, and name the same rows") {
+  const TinyJob job;
+  SftConfig config = short_sft(job, "a", 1);
+  check_ranks_take_the_same_step(job, config, &train_sft);
+  config.per_device_train_batch_size = 12;  // All 24 rows, the broken one among them.
+  config.output_dir = (job.root() / "b").string();
+  check_ranks_take_the_same_step(job, config, &train_sft);
+  CHECK(job.read("b/set_aside.jsonl") == job.read("b_on_3/set_aside.jsonl"));
+}
+
+TEST_CASE("ranks go through the same rows for epochs, each broken one named once, and only rank 0 writes") {
+  const TinyJob job;
+  SftConfig config = short_sft(job, "a", 9);  // Three epochs: every row comes to every rank.
+  train_sft(config, job.environment);
+  config.output_dir = (job.root() / "b").string();
+  train_on_ranks(3, job, config, &train_sft);
+  CHECK(job.read("a/set_aside.jsonl") == job.read("b/set_aside.jsonl"));
+  const auto left = testing::lines_of(job.read("a/metrics.jsonl")),
+             right = testing::lines_of(job.read("b/metrics.jsonl"));
+  REQUIRE(left.size() == right.size());
+  for (std::size_t i = 0; i < 9; ++i) {
+    CHECK(left[i].at("num_tokens") == right[i].at("num_tokens"));
+    CHECK(left[i].at("epoch") == right[i].at("epoch"));
+    CHECK(left[i].at("loss").get<double>() == Approx(right[i].at("loss").get<double>()).epsilon(1e-3));
+  }
+  CHECK(std::distance(fs::directory_iterator(job.root() / "b/incarnations"), {}) == 1);
+}
+
+TEST_CASE("two and three ranks take the same GRPO step as one, from the same answers") {
+  const TinyJob job;
+  make_cold_start(job);
+  const GrpoConfig config = short_grpo(job, "a", 1);
+  check_ranks_take_the_same_step(job, config, &train_grpo);
+  CHECK(testing::lines_of(job.read("a/metrics.jsonl")).at(0).at("reward_std").get<double>() > 0);
+  for (const char* run : {"a_on_2", "a_on_3"})
+    CHECK(job.read("a/rollouts/step-000001.jsonl") ==
+          job.read(std::string(run) + "/rollouts/step-000001.jsonl"));
+}
+
+TEST_CASE(
+    "losses that are defined per micro-batch and rewards less a divergence do not depend on the ranks") {
+  const TinyJob job;
+  make_cold_start(job);
+  GrpoConfig config = short_grpo(job, "bnpo", 1);
+  config.loss.loss_type = "bnpo";
+  config.loss.entropy_coef = 0.01;
+  check_ranks_take_the_same_step(job, config, &train_grpo);
+  config = short_grpo(job, "rloo", 1);
+  config.kl_in_reward = true;
+  check_ranks_take_the_same_step(job, config, &train_grpo);
+}
+
+TEST_CASE("running freely, ranks train on the same prompts in the same order, chosen ones too") {
+  const TinyJob job;
+  make_cold_start(job);
+  for (const bool chosen : {false, true}) {
+    const std::string name = chosen ? "chosen" : "plain";
+    GrpoConfig config = short_grpo(job, name, 6);
+    config.num_iterations = chosen ? 1 : 2;
+    config.steps_per_generation = chosen ? 1 : 3;
+    config.curriculum.max_pass_rate = chosen ? 0.9 : 1.0;
+    // So little is learnt that no answer changes: which prompts are chosen depends on the answers.
+    config.optimizer.learning_rate = 1e-8;
+    train_grpo(config, job.environment);
+    config.output_dir = (job.root() / (name + "_on_2")).string();
+    train_on_ranks(2, job, config, &train_grpo);
+    CHECK(prompts_of(job, name, chosen ? 6 : 1) == prompts_of(job, name + "_on_2", chosen ? 6 : 1));
+    check_same_metrics(job, name, name + "_on_2", 6);
+  }
+}
+
+TEST_CASE("a rank without pictures, with twice the micro-batches, and one without any take the same step") {
+  const ModelConfig shape = testing::tiny_config();
+  std::vector<PackedBatch> batches;
+  for (std::uint64_t i = 0; i < 6; ++i) {
+    std::shared_ptr<const Prompt> prompt = testing::random_prompt(shape, i, 4);
+    if (i >= 2) {
+      auto text = std::make_shared<Prompt>();
+      text->ids.assign(prompt->ids.begin(), prompt->ids.begin() + 4);
+      text->positions = mrope_positions(text->ids, {}, shape.vision_tokens());
+      prompt = text;
+    }
+    BatchPacker packer;
+    packer.add_row(*prompt, testing::random_answer(i, static_cast<std::int64_t>(4 + i)), false,
+                   shape.vision_tokens());
+    batches.push_back(packer.finish());
+  }
+  OptimizerConfig optimizer;
+  optimizer.learning_rate = 1e-3;
+  const SystemClock clock;
+  const auto train = [&](std::span<const PackedBatch> own, Communicator& world) {
+    Model model = testing::random_model(shape, 5, true);
+    SftStep step(model, LayerWalk::Recompute::kFull, {}, optimizer, 4, world, clock);
+    auto outcome = step.gradients(own);
+    step.apply(outcome);
+    return std::pair(outcome, model.arena.weights.clone());
+  };
+  const auto alone = make_thread_communicators(1);
+  const auto [expected, expected_weights] = train(batches, *alone[0]);
+  // Two batches with pictures, four without, none.
+  const std::vector<std::size_t> bounds{0, 2, 6, 6};
+  std::vector<at::Tensor> weights(3);
+  std::vector<SftStep::Outcome> outcomes(3);
+  const auto ends = on_ranks(3, {}, [&](int rank, TrainEnvironment& environment) {
+    const auto r = static_cast<std::size_t>(rank);
+    std::tie(outcomes[r], weights[r]) =
+        train(std::span(batches).subspan(bounds[r], bounds[r + 1] - bounds[r]), *environment.ranks);
+  });
+  const at::Tensor start = testing::random_model(shape, 5, true).arena.weights;
+  const at::Tensor expected_step = expected_weights - start;
+  for (std::size_t r = 0; r < 3; ++r) {
+    INFO(ends[r].what);
+    REQUIRE_FALSE(ends[r].code.has_value());
+    CHECK(std::abs(outcomes[r].reduced.loss - expected.reduced.loss) <= 2e-6);
+    CHECK(outcomes[r].tokens == expected.tokens);
+    CHECK(metrics_of(outcomes[r].sums).size() == 2);
+    CHECK(at::equal(weights[r], weights[0]));
+    const at::Tensor step = weights[r] - start;
+    CHECK((step - expected_step).abs().max().item<double>() <=
+          0.25 * expected_step.abs().max().item<double>());
+    CHECK(step.dot(expected_step).item<double>() / (step.norm() * expected_step.norm()).item<double>() >=
+          0.9995);
+  }
+}
+
+TEST_CASE("what ends one rank ends all, with its message and code") {
+  const TinyJob job;
+  const auto loaders = job.environment.make_loader;
+  for (const int failing : {0, 1}) {
+    const auto ends = on_ranks(3, job.environment, [&](int rank, TrainEnvironment& environment) {
+      environment.make_loader = [&loaders, rank, failing](const auto&... parts) {
+        if (rank == failing) fail(ErrorCode::kOutOfMemory, "no room for pictures");
+        return loaders(parts...);
+      };
+      train_sft(short_sft(job, "a" + std::to_string(failing), 2), environment);
+    });
+    for (const RankEnd& end : ends) {
+      CHECK(end.code == ErrorCode::kOutOfMemory);
+      CHECK_THAT(end.what, Catch::Contains("no room for pictures"));
+    }
+  }
+}
+
+TEST_CASE("early refusals are those of all ranks") {
+  const TinyJob job;
+  std::filesystem::create_directories(job.root() / "taken");
+  std::ofstream(job.root() / "taken/thesis.txt") << "years of work";
+  const auto taken = on_ranks(2, job.environment, [&](int, TrainEnvironment& environment) {
+    train_sft(short_sft(job, "taken", 1), environment);
+  });
+  for (const RankEnd& end : taken) {
+    CHECK(end.code == ErrorCode::kConfig);
+    CHECK_THAT(end.what, Catch::Contains("taken is not empty"));
+  }
+  const auto settings = on_ranks(2, job.environment, [&](int rank, TrainEnvironment& environment) {
+    SftConfig config = short_sft(job, "a", 1);
+    config.optimizer.learning_rate = rank == 0 ? 1e-3 : 2e-3;
+    train_sft(config, environment);
+  });
+  for (const RankEnd& end : settings) {
+    CHECK(end.code == ErrorCode::kConfig);
+    CHECK_THAT(end.what, Catch::Contains("optimizer.learning_rate differs between the ranks: rank 0 has "
+                                         "`0.001`, rank 1 has `0.002`"));
+  }
+  CHECK_FALSE(std::filesystem::exists(job.root() / "a"));
+}
+
+TEST_CASE("when no row can be used every rank says so") {
+  const TinyJob job;
+  json rows = json::array();
+  for (int i = 0; i < 6; ++i) {
+    const std::string image = "broken_" + std::to_string(i) + ".png";
+    std::ofstream(job.root() / image) << "x";
+    rows.push_back({{"image_path", image}, {"question", "which?"}, {"response", "none"}});
+  }
+  write_file_atomically(job.root() / "broken.json", rows.dump());
+  const auto ends = on_ranks(2, job.environment, [&](int, TrainEnvironment& environment) {
+    SftConfig config = short_sft(job, "a", 4);
+    config.data.train_file = (job.root() / "broken.json").string();
+    config.data.eval_file.clear();
+    train_sft(config, environment);
+  });
+  for (const RankEnd& end : ends) {
+    CHECK(end.code == ErrorCode::kData);
+    CHECK_THAT(end.what, Catch::Contains("not one of its 6 rows can be used"));
+  }
+}
+
+TEST_CASE("told to stop, one rank stops all at the same step, and all go on to the same bytes") {
+  const TinyJob job;
+  SftConfig config = short_sft(job, "a", 3);
+  train_on_ranks(2, job, config, &train_sft);
+  config.output_dir = (job.root() / "b").string();
+  config.saving.resume_from_checkpoint = "true";
+  for (int start = 0; start < 2; ++start) {
+    const auto ends = on_ranks(2, job.environment, [&](int rank, TrainEnvironment& environment) {
+      std::stop_source source;
+      if (rank == 1) source.request_stop();
+      environment.stop = source.get_token();
+      train_sft(config, environment);
+    });
+    for (const RankEnd& end : ends) CHECK(end.code == ErrorCode::kCheckpointed);
+  }
+  train_on_ranks(2, job, config, &train_sft);
+  fs::remove_all(job.root() / "b/checkpoints");
+  CHECK(differences(job.root() / "a", job.root() / "b") == kNoDifference);
+}
+
+namespace {
+
+/// A run on two ranks, killed after each of `steps`: two ranks go on to its bytes, one and three take the
+/// same next step.
+template <class Config>
+void check_ranks_resume(const TinyJob& job, Config config, Train<Config> train,
+                        std::initializer_list<std::int64_t> steps) {
+  config.saving.save_steps = 1;
+  config.saving.save_total_limit = 0;
+  train_on_ranks(2, job, config, train);
+  const fs::path whole = config.output_dir;
+  config.saving.resume_from_checkpoint = "true";
+  for (const std::int64_t step : steps) {
+    const auto go_on = [&](int ranks) {
+      const fs::path copy = fmt::format("{}_after_{}_on_{}", whole.string(), step, ranks);
+      testing::copy_killed_run(whole, copy, step);
+      config.output_dir = copy.string();
+      train_on_ranks(ranks, job, config, train);
+      return copy;
+    };
+    CHECK(differences(whole, go_on(2)) == kNoDifference);
+    for (const int ranks : {1, 3}) {
+      const fs::path copy = go_on(ranks);
+      const auto at = [&](const fs::path& run, std::int64_t number) {
+        return run / fmt::format("checkpoints/step-{:06d}/model", number);
+      };
+      check_same_step(at(whole, step), at(whole, step + 1), at(copy, step + 1));
+      CHECK(read_file(copy / "set_aside.jsonl") == read_file(whole / "set_aside.jsonl"));
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("SFT on ranks resumes to the same bytes on as many, and takes the same step on others") {
+  const TinyJob job;
+  check_ranks_resume(job, short_sft(job, "a", 5), &train_sft, {1, 3});
+}
+
+TEST_CASE("GRPO on ranks resumes to the same bytes on as many, and takes the same step on others") {
+  const TinyJob job;
+  make_cold_start(job);
+  check_ranks_resume(job, short_grpo(job, "a", 3), &train_grpo, {1, 2});
+  for (const int ranks : {1, 3})
+    CHECK(prompts_of(job, "a", 3) == prompts_of(job, fmt::format("a_after_1_on_{}", ranks), 3));
+}
+
+}  // namespace ferro
