@@ -16,7 +16,6 @@ namespace ferro::testing {
 namespace {
 
 using Names = std::vector<std::string>;
-const Names kBoth{"accuracy", "format"};
 const Names kAnyPort{"--listen", "127.0.0.1:0"};
 
 ScoreRequest group(std::size_t answers = 1) {
