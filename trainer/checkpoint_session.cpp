@@ -60,6 +60,15 @@ std::string evaluation_sha256(const json& data) {
   return data.contains("eval") ? data.at("eval").at("sha256").get<std::string>() : "";
 }
 
+/// A sum over weights (and adapter) as whole numbers: other bits, another sum, as good as always.
+std::string sum_of_words(const Model& model) {
+  const auto words = [](const ParameterArena& arena) {
+    return arena.weights.view(at::kInt).sum().item<std::int64_t>();
+  };
+  const std::int64_t adapter = model.adapter == nullptr ? 0 : words(model.adapter->arena);
+  return fmt::format("{}/{}", words(model.arena), adapter);
+}
+
 void require_same(const std::string& what, const json& before, const json& now) {
   if (before != now)
     fail(ErrorCode::kData, "{} is not what the checkpoint was written with: {} then, {} now", what,
@@ -189,7 +198,7 @@ void CheckpointSession::write_weights(CheckpointBuilder& checkpoint, const Model
 
 void CheckpointSession::write(std::int64_t step, const Model& model, StepUpdater& updater, const json& loop) {
   if (step == written_) return;
-  world_.barrier();
+  check_same_weights(step, model, world_);
   if (run_.writes()) write_files(step, model, updater, loop);
   world_.barrier();
   written_ = step;
@@ -240,15 +249,16 @@ RunStart agree_on_start(const fs::path& output_dir, const SavingConfig& saving, 
 
 void check_same_start(const Dataset& rows, const Model& model, Communicator& world) {
   if (world.world_size() == 1) return;
-  const auto words = [](const at::Tensor& weights) {
-    return std::to_string(weights.view(at::kInt).sum().item<std::int64_t>());
-  };
-  std::map<std::string, std::string> facts;
-  facts["the content of " + rows.path + " (sha256)"] = rows.sha256;
-  facts["the starting weights (sum of their words)"] = words(model.arena.weights);
-  if (model.adapter != nullptr)
-    facts["the starting adapter (sum of its words)"] = words(model.adapter->arena.weights);
-  check_same_on_ranks(facts, world);
+  check_same_on_ranks({{"the content of " + rows.path + " (sha256)", rows.sha256},
+                       {"the starting weights (sum of their words)", sum_of_words(model)}},
+                      world);
+}
+
+void check_same_weights(std::int64_t step, const Model& model, Communicator& world) {
+  if (world.world_size() == 1) return;
+  const std::vector<std::string> sums = gather_texts(sum_of_words(model), world);
+  for (std::size_t rank = 1; rank < sums.size(); ++rank)
+    FERRO_CHECK(sums[rank] == sums[0], "rank {}'s weights are not rank 0's after step {}", rank, step);
 }
 
 void stopped_at_checkpoint(std::int64_t step, std::int64_t total_steps, const fs::path& run_folder) {

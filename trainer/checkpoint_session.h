@@ -86,6 +86,9 @@ RunStart agree_on_start(const std::filesystem::path& output_dir, const SavingCon
 /// Error{kConfig} on all ranks when their rows or starting weights differ. A collective.
 void check_same_start(const Dataset& rows, const Model& model, Communicator& world);
 
+/// Error{kInternal} on all ranks when their weights differ after `step`. A collective.
+void check_same_weights(std::int64_t step, const Model& model, Communicator& world);
+
 /// Error{kCheckpointed}, saying how to go on.
 [[noreturn]] void stopped_at_checkpoint(std::int64_t step, std::int64_t total_steps,
                                         const std::filesystem::path& run_folder);

@@ -15,6 +15,7 @@
 #include "trainer/data_config.h"
 #include "trainer/optimizer_config.h"
 #include "trainer/policy_loss.h"
+#include "trainer/ranks_config.h"
 #include "trainer/rollout_correction.h"
 #include "trainer/training_guard.h"
 
@@ -62,6 +63,7 @@ struct GrpoConfig {
   OptimizerConfig optimizer;
   TrainedParts train;
   LoraConfig lora;
+  RanksConfig ranks;
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -81,6 +83,7 @@ struct GrpoConfig {
     v.section("optimizer", optimizer, "AdamW and schedule.");
     v.section("train", train, "Which parts of the model are trained.");
     v.section("lora", lora, "Low-rank adapters on a frozen base, which then is the reference too.");
+    v.section("ranks", ranks, "Several processes that train one model (docs/scaling.md).");
   }
   template <class Report>
   void validate(Report&& report) const {

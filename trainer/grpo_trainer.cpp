@@ -209,6 +209,7 @@ void GrpoTrainer::keep(const GenerationMaker& maker, std::int64_t step) {
 }
 
 void GrpoTrainer::save(std::int64_t step) {
+  check_same_weights(step, model_, world_);
   keeper_.save(step);
   run_.write_provenance({{"set_aside", recorder_.set_aside_counts()}});
 }

@@ -2,11 +2,13 @@
 
 #include <cstring>
 #include <exception>
+#include <new>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "model/torch_errors.h"
 
 namespace ferro {
 
@@ -58,9 +60,12 @@ void check_same_on_ranks(const std::map<std::string, std::string>& facts, Commun
 
 void run_as_rank(Communicator& world, const std::function<void()>& job) {
   try {
-    job();
+    in_our_terms(job);
   } catch (const Error& error) {
     world.abandon(error);
+    throw;
+  } catch (const std::bad_alloc& error) {
+    world.abandon(Error(ErrorCode::kOutOfMemory, "host memory ran out"));
     throw;
   } catch (const std::exception& error) {
     world.abandon(Error(ErrorCode::kInternal, error.what()));

@@ -9,6 +9,7 @@
 #include "trainer/checkpoint/saving_config.h"
 #include "trainer/data_config.h"
 #include "trainer/optimizer_config.h"
+#include "trainer/ranks_config.h"
 
 namespace ferro {
 
@@ -35,6 +36,7 @@ struct SftConfig {
   OptimizerConfig optimizer;
   TrainedParts train;
   LoraConfig lora;
+  RanksConfig ranks;
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -73,6 +75,7 @@ struct SftConfig {
     v.section("optimizer", optimizer, "AdamW and schedule.");
     v.section("train", train, "Which parts of the model are trained.");
     v.section("lora", lora, "Low-rank adapters on a frozen base.");
+    v.section("ranks", ranks, "Several processes that train one model (docs/scaling.md).");
   }
   template <class Report>
   void validate(Report&& report) const {

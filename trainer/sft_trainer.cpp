@@ -153,6 +153,7 @@ class SftTrainer {
   }
 
   void save(std::int64_t step) {
+    check_same_weights(step, model_, world_);
     keeper_.save(step);
     run_.write_provenance({{"set_aside", recorder_.set_aside_counts()}});
   }

@@ -1,41 +1,31 @@
 #include <string>
 #include <string_view>
 
-#include "core/error.h"
 #include "core/process_memory.h"
 #include "launch/runtime/jobs.h"
-#include "model/aten.h"
+#include "launch/runtime/rank_group.h"
+#include "model/torch_errors.h"
 
 namespace ferro {
 namespace {
-
-/// LibTorch's own failures, in this program's terms. An allocation that fails is a c10::Error with a text,
-/// not std::bad_alloc.
-template <class Job>
-auto in_our_terms(const Job& job) {
-  try {
-    return job();
-  } catch (const c10::OutOfMemoryError& error) {
-    fail(ErrorCode::kOutOfMemory, "device memory ran out: {}", error.what_without_backtrace());
-  } catch (const c10::Error& error) {
-    const std::string what = error.what_without_backtrace();
-    if (what.find("can't allocate memory") != std::string::npos)
-      fail(ErrorCode::kOutOfMemory, "host memory ran out: {}", what);
-    fail(ErrorCode::kInternal, "LibTorch: {}", what);
-  }
-}
 
 constexpr RuntimeTable kTable{
     .version = FERRO_VERSION,
     .train_sft =
         [](const SftConfig& config, const TrainEnvironment& environment) {
           keep_freed_memory();
-          in_our_terms([&] { train_sft(config, environment); });
+          in_our_terms([&] {
+            on_this_rank(config.ranks, environment,
+                         [&](const TrainEnvironment& own) { train_sft(config, own); });
+          });
         },
     .train_grpo =
         [](const GrpoConfig& config, const TrainEnvironment& environment) {
           keep_freed_memory();
-          in_our_terms([&] { train_grpo(config, environment); });
+          in_our_terms([&] {
+            on_this_rank(config.ranks, environment,
+                         [&](const TrainEnvironment& own) { train_grpo(config, own); });
+          });
         },
     .evaluate =
         [](const EvalRequest& request) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
@@ -106,6 +107,30 @@ RankEnvironment rank_environment() {
     const char* value = std::getenv(name.c_str());
     return value == nullptr ? std::nullopt : std::optional<std::string>(value);
   });
+}
+
+std::string address_towards(const std::string& host, std::uint16_t port) {
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_socktype = SOCK_DGRAM;  // Connecting it sends nothing, it only picks the way.
+  const std::string service = std::to_string(port == 0 ? 1 : port);
+  const int lookup = getaddrinfo(host.c_str(), service.c_str(), &hints, &found);
+  if (lookup != 0)
+    fail(ErrorCode::kUnavailable, "MASTER_ADDR {} is not found: {}", host, gai_strerror(lookup));
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, freeaddrinfo);
+  const int handle = socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  sockaddr_storage name{};
+  socklen_t length = sizeof name;
+  std::array<char, NI_MAXHOST> text{};
+  const bool known = handle >= 0 && connect(handle, found->ai_addr, found->ai_addrlen) == 0 &&
+                     getsockname(handle, reinterpret_cast<sockaddr*>(&name), &length) == 0 &&
+                     getnameinfo(reinterpret_cast<sockaddr*>(&name), length, text.data(), text.size(),
+                                 nullptr, 0, NI_NUMERICHOST) == 0;
+  const int reason = errno;
+  if (handle >= 0) close(handle);
+  if (!known)
+    fail(ErrorCode::kUnavailable, "no way from this machine to MASTER_ADDR {}: {}", host,
+         std::strerror(reason));
+  return text.data();
 }
 
 struct RankStore::Client {

@@ -26,6 +26,10 @@ RankEnvironment rank_environment(
     const std::function<std::optional<std::string>(const std::string& name)>& variable);
 RankEnvironment rank_environment();
 
+/// This machine's address on the way to `host`, by which that one can reach it. Error{kUnavailable}: there is
+/// no way.
+std::string address_towards(const std::string& host, std::uint16_t port);
+
 /// The job's key-value store (LibTorch's TCPStore, the protocol of torchrun's own), by which ranks find each
 /// other and say where they are. Its traffic is plain text: the address must belong to a trusted network, and
 /// the host listens on that address alone. One client per object; thread-safe.

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+
+namespace ferro {
+
+/// How the processes of one job wait for each other (docs/scaling.md).
+struct RanksConfig {
+  std::int64_t start_timeout_s = 300;
+  std::int64_t collective_timeout_s = 1800;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.field("start_timeout_s", start_timeout_s, {.min = 1, .max = 86'400},
+            "Seconds that a rank waits at the start for the others.");
+    v.field(
+        "collective_timeout_s", collective_timeout_s, {.min = 1, .max = 86'400},
+        "Longest wait for another rank at a time: while it samples, and while rank 0 evaluates or writes a "
+        "checkpoint, the others wait.");
+  }
+};
+
+}  // namespace ferro
