@@ -65,14 +65,16 @@ at::Tensor linear_backward(const at::Tensor& x, const at::Tensor& grad_y, const 
                            bool need_input);
 
 /// The one definition of a token's log-prob: log softmax of row / temperature with banned ids at -inf.
-/// logits_NV fp32 is turned in place into softmax probabilities. Per row: log-prob of `token`, entropy (nats)
-/// of the distribution, and whether no token is likelier.
+/// logits_NV fp32 is turned in place into softmax probabilities. Per token: its log-prob, entropy (nats) of
+/// the row's distribution, and whether no token is likelier. Row r has the tokens [begins[r], begins[r + 1]),
+/// at least one; `begins` empty: one each.
 struct TokenLogprob {
   float logprob = 0;
   float entropy = 0;
   bool is_largest = false;
 };
 std::vector<TokenLogprob> token_logprobs(at::Tensor& logits, std::span<const std::int32_t> tokens,
-                                         double temperature, std::span<const std::int32_t> banned_ids);
+                                         double temperature, std::span<const std::int32_t> banned_ids,
+                                         std::span<const std::int32_t> begins = {});
 
 }  // namespace ferro

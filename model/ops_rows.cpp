@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <functional>
+
 #include "model/autograd_node.h"
 #include "model/kernel_views.h"
 #include "model/ops.h"
@@ -171,39 +174,69 @@ at::Tensor rotary(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
   return y;
 }
 
-std::vector<TokenLogprob> token_logprobs(at::Tensor& logits, std::span<const std::int32_t> tokens,
-                                         double temperature, std::span<const std::int32_t> banned_ids) {
-  FERRO_CHECK(logits.dim() == 2 && logits.size(0) == static_cast<std::int64_t>(tokens.size()),
-              "token_logprobs: logits of shape [{}] for {} tokens", fmt::join(logits.sizes(), ", "),
-              tokens.size());
+namespace {
+
+void check_tokens(const at::Tensor& logits, std::span<const std::int32_t> tokens, double temperature,
+                  std::span<const std::int32_t> banned_ids, std::span<const std::int32_t> begins) {
+  const auto count = static_cast<std::int64_t>(begins.empty() ? tokens.size() : begins.size() - 1);
+  FERRO_CHECK(logits.dim() == 2 && logits.size(0) == count,
+              "token_logprobs: logits of shape [{}] for {} tokens in {} rows",
+              fmt::join(logits.sizes(), ", "), tokens.size(), count);
   FERRO_CHECK(temperature > 0, "token_logprobs: temperature {} is not positive", temperature);
   for (const std::span<const std::int32_t> ids : {tokens, banned_ids})
     for (const std::int32_t id : ids)
       FERRO_CHECK(id >= 0 && id < logits.size(1), "token_logprobs: id {} is outside the vocabulary of {}", id,
                   logits.size(1));
-  const at::NoGradGuard no_graph;
-  std::vector<TokenLogprob> out(tokens.size());
-  if (on_kernels(logits) && logits.stride(1) == 1) {
-    std::vector<kernels::TokenRow> rows(tokens.size());
-    kernels::best().token_logprobs(matrix(logits), tokens.data(), static_cast<float>(temperature),
-                                   banned_ids.data(), static_cast<std::int64_t>(banned_ids.size()),
-                                   rows.data(), kernel_threads());
-    for (std::size_t i = 0; i < rows.size(); ++i)
-      out[i] = {rows[i].logprob, rows[i].entropy, rows[i].is_largest};
-    return out;
+  if (begins.empty()) return;
+  FERRO_CHECK(begins.front() == 0 && begins.back() == static_cast<std::int32_t>(tokens.size()) &&
+                  std::is_sorted(begins.begin(), begins.end(), std::less_equal<>()),
+              "token_logprobs: rows without tokens, or tokens without rows");
+}
+
+/// By ATen: a copy of a row for each of its tokens.
+std::vector<TokenLogprob> logprobs_from_aten(at::Tensor& logits, std::span<const std::int32_t> tokens,
+                                             double temperature, std::span<const std::int32_t> banned_ids,
+                                             std::span<const std::int32_t> begins) {
+  at::Tensor rows = logits, firsts;
+  if (!begins.empty()) {
+    std::vector<std::int32_t> row_of_token;
+    for (std::size_t r = 0; r + 1 < begins.size(); ++r)
+      row_of_token.resize(static_cast<std::size_t>(begins[r + 1]), static_cast<std::int32_t>(r));
+    rows = logits.index_select(0, reference::index_tensor(row_of_token, logits.device()));
+    firsts = reference::index_tensor(begins.first(begins.size() - 1), logits.device());
   }
-  const reference::TokenDistribution d =
-      reference::token_distribution(logits, tokens, temperature, banned_ids);
-  logits.copy_(d.probabilities_NV);
+  const reference::TokenDistribution d = reference::token_distribution(rows, tokens, temperature, banned_ids);
   const at::Tensor tokens_N1 = reference::index_tensor(tokens, logits.device()).to(at::kLong).unsqueeze(1);
-  const at::Tensor largest_N = logits.gather(1, tokens_N1).squeeze(1) >= logits.amax(1);
+  const at::Tensor largest_N =
+      d.probabilities_NV.gather(1, tokens_N1).squeeze(1) >= d.probabilities_NV.amax(1);
+  logits.copy_(firsts.defined() ? d.probabilities_NV.index_select(0, firsts) : d.probabilities_NV);
   const at::Tensor all =
       at::stack({d.logprobs_N.to(at::kFloat), d.entropies_N.to(at::kFloat), largest_N.to(at::kFloat)})
           .cpu()
           .contiguous();
   const float* values = all.const_data_ptr<float>();
+  std::vector<TokenLogprob> out(tokens.size());
   for (std::size_t i = 0; i < out.size(); ++i)
     out[i] = {values[i], values[out.size() + i], values[2 * out.size() + i] != 0};
+  return out;
+}
+
+}  // namespace
+
+std::vector<TokenLogprob> token_logprobs(at::Tensor& logits, std::span<const std::int32_t> tokens,
+                                         double temperature, std::span<const std::int32_t> banned_ids,
+                                         std::span<const std::int32_t> begins) {
+  check_tokens(logits, tokens, temperature, banned_ids, begins);
+  const at::NoGradGuard no_graph;
+  if (!on_kernels(logits) || logits.stride(1) != 1)
+    return logprobs_from_aten(logits, tokens, temperature, banned_ids, begins);
+  std::vector<TokenLogprob> out(tokens.size());
+  std::vector<kernels::TokenRow> rows(tokens.size());
+  kernels::best().token_logprobs(matrix(logits), tokens.data(), begins.empty() ? nullptr : begins.data(),
+                                 static_cast<float>(temperature), banned_ids.data(),
+                                 static_cast<std::int64_t>(banned_ids.size()), rows.data(), kernel_threads());
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    out[i] = {rows[i].logprob, rows[i].entropy, rows[i].is_largest};
   return out;
 }
 

@@ -15,8 +15,8 @@ namespace ferro {
 struct ChunkedHead::Chunk {
   std::vector<std::size_t> targets;  ///< [N] indices into the batch's targets, by row.
   std::vector<std::int32_t> tokens;  ///< [N]
+  std::vector<std::int32_t> begins;  ///< [U + 1] a row's first target.
   at::Tensor rows_U;                 ///< Distinct packed rows.
-  at::Tensor row_of_target_N;        ///< Index into rows_U; undefined when every row has one target.
 };
 
 ChunkedHead::ChunkedHead(const LinearWeights& head, std::vector<std::int32_t> banned_ids, double temperature,
@@ -34,21 +34,19 @@ std::vector<ChunkedHead::Chunk> ChunkedHead::chunks_of(std::span<const Target> t
   std::vector<Chunk> chunks;
   for (std::size_t at = 0; at < order.size();) {
     Chunk chunk;
-    std::vector<std::int64_t> rows, row_of_target;
+    std::vector<std::int64_t> rows;
     for (; at < order.size(); ++at) {
       const Target& target = targets[order[at]];
       if (rows.empty() || rows.back() != target.row) {
         if (static_cast<std::int64_t>(rows.size()) == chunk_rows_) break;
         rows.push_back(target.row);
+        chunk.begins.push_back(static_cast<std::int32_t>(chunk.targets.size()));
       }
-      row_of_target.push_back(static_cast<std::int64_t>(rows.size()) - 1);
       chunk.targets.push_back(order[at]);
       chunk.tokens.push_back(target.token);
     }
-    const auto options = at::TensorOptions(at::kLong).device(hidden_TD.device());
-    chunk.rows_U = at::tensor(rows, at::kLong).to(options.device());
-    if (rows.size() != row_of_target.size())
-      chunk.row_of_target_N = at::tensor(row_of_target, at::kLong).to(options.device());
+    chunk.begins.push_back(static_cast<std::int32_t>(chunk.targets.size()));
+    chunk.rows_U = at::tensor(rows, at::kLong).to(hidden_TD.device());
     chunks.push_back(std::move(chunk));
   }
   return chunks;
@@ -56,8 +54,8 @@ std::vector<ChunkedHead::Chunk> ChunkedHead::chunks_of(std::span<const Target> t
 
 at::Tensor ChunkedHead::probabilities(const Chunk& chunk, const at::Tensor& rows_UD, Forward& out) const {
   at::Tensor logits = linear(rows_UD, head_);
-  if (chunk.row_of_target_N.defined()) logits = logits.index_select(0, chunk.row_of_target_N);
-  const std::vector<TokenLogprob> values = token_logprobs(logits, chunk.tokens, temperature_, banned_ids_);
+  const std::vector<TokenLogprob> values =
+      token_logprobs(logits, chunk.tokens, temperature_, banned_ids_, chunk.begins);
   for (std::size_t i = 0; i < values.size(); ++i) {
     const std::size_t target = chunk.targets[i];
     out.logprobs[target] = values[i].logprob;
@@ -67,35 +65,40 @@ at::Tensor ChunkedHead::probabilities(const Chunk& chunk, const at::Tensor& rows
   return logits;
 }
 
-// d logp(y) / d logit_j = (1[j = y] - p_j) / temperature, d H / d logit_j = -p_j (log p_j + H) / temperature.
-void ChunkedHead::backward_chunk(const Chunk& chunk, const at::Tensor& rows_UD, at::Tensor probabilities_NV,
+// d logp(y) / d logit_j = (1[j = y] - p_j) / temperature, d H / d logit_j = -p_j (log p_j + H) / temperature;
+// the targets of a row add up.
+void ChunkedHead::backward_chunk(const Chunk& chunk, const at::Tensor& rows_UD, at::Tensor probabilities_UV,
                                  std::span<const float> grad_logprobs, std::span<const float> grad_entropies,
                                  const Forward& values, at::Tensor& grad_hidden_TD) const {
   const auto n = static_cast<std::int64_t>(chunk.targets.size());
-  const at::Tensor grads_N = at::empty({n, 1}, at::kFloat), tokens_N = at::empty({n, 1}, at::kLong);
-  const at::Tensor grad_entropies_N = at::empty({n, 1}, at::kFloat),
-                   entropies_N = at::empty({n, 1}, at::kFloat);
+  const std::int64_t rows = rows_UD.size(0), vocabulary = probabilities_UV.size(1);
+  const at::Tensor grads_N = at::empty({n}, at::kFloat), places_N = at::empty({n}, at::kLong);
+  const at::Tensor sums_U = at::zeros({rows, 1}, at::kFloat),
+                   entropy_sums_U = at::zeros({rows, 1}, at::kFloat),
+                   entropies_U = at::empty({rows, 1}, at::kFloat);
   const auto scale = static_cast<float>(1 / temperature_);
-  for (std::size_t i = 0; i < chunk.targets.size(); ++i) {
-    const std::size_t target = chunk.targets[i];
-    grads_N.data_ptr<float>()[i] = grad_logprobs[target] * scale;
-    tokens_N.data_ptr<std::int64_t>()[i] = chunk.tokens[i];
-    grad_entropies_N.data_ptr<float>()[i] = grad_entropies.empty() ? 0.0F : grad_entropies[target] * scale;
-    entropies_N.data_ptr<float>()[i] = values.entropies[target];
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const auto begin = static_cast<std::size_t>(chunk.begins[static_cast<std::size_t>(row)]),
+               end = static_cast<std::size_t>(chunk.begins[static_cast<std::size_t>(row) + 1]);
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::size_t target = chunk.targets[i];
+      const float grad = grad_logprobs[target] * scale;
+      grads_N.data_ptr<float>()[i] = grad;
+      places_N.data_ptr<std::int64_t>()[i] = row * vocabulary + chunk.tokens[i];
+      sums_U.data_ptr<float>()[row] -= grad;
+      if (!grad_entropies.empty()) entropy_sums_U.data_ptr<float>()[row] += grad_entropies[target] * scale;
+    }
+    entropies_U.data_ptr<float>()[row] = values.entropies[chunk.targets[begin]];
   }
   const at::Device device = rows_UD.device();
-  at::Tensor entropy_part_NV;
+  at::Tensor entropy_part_UV;
   if (!grad_entropies.empty())
-    entropy_part_NV = at::xlogy(probabilities_NV, probabilities_NV)
-                          .add_(probabilities_NV * entropies_N.to(device))
-                          .mul_(grad_entropies_N.to(device));
-  const at::Tensor grads_on_device = grads_N.to(device);
-  at::Tensor grad_logits = probabilities_NV.mul_(-grads_on_device);
-  grad_logits.scatter_add_(1, tokens_N.to(device), grads_on_device);
-  if (entropy_part_NV.defined()) grad_logits.sub_(entropy_part_NV);
-  if (chunk.row_of_target_N.defined())
-    grad_logits = at::zeros({rows_UD.size(0), grad_logits.size(1)}, grad_logits.options())
-                      .index_add_(0, chunk.row_of_target_N, grad_logits);
+    entropy_part_UV = at::xlogy(probabilities_UV, probabilities_UV)
+                          .add_(probabilities_UV * entropies_U.to(device))
+                          .mul_(entropy_sums_U.to(device));
+  at::Tensor grad_logits = probabilities_UV.mul_(sums_U.to(device));
+  grad_logits.view({-1}).index_add_(0, places_N.to(device), grads_N.to(device));
+  if (entropy_part_UV.defined()) grad_logits.sub_(entropy_part_UV);
   grad_hidden_TD.index_copy_(0, chunk.rows_U, linear_backward(rows_UD, grad_logits, head_, true));
 }
 
@@ -113,9 +116,9 @@ ChunkedHead::Forward ChunkedHead::forward(const at::Tensor& hidden_TD, std::span
   Forward out = empty_forward(targets.size());
   std::int64_t room = keep ? kKeptFloats : 0;
   for (const Chunk& chunk : chunks_of(targets, hidden_TD)) {
-    at::Tensor chunk_NV = probabilities(chunk, hidden_TD.index_select(0, chunk.rows_U), out);
-    room -= chunk_NV.numel();
-    if (room >= 0) out.kept.push_back(std::move(chunk_NV));
+    at::Tensor chunk_UV = probabilities(chunk, hidden_TD.index_select(0, chunk.rows_U), out);
+    room -= chunk_UV.numel();
+    if (room >= 0) out.kept.push_back(std::move(chunk_UV));
   }
   return out;
 }
@@ -132,9 +135,9 @@ at::Tensor ChunkedHead::backward(const at::Tensor& hidden_TD, std::span<const Ta
   const std::vector<Chunk> chunks = chunks_of(targets, hidden_TD);
   for (std::size_t i = 0; i < chunks.size(); ++i) {
     const at::Tensor rows_UD = hidden_TD.index_select(0, chunks[i].rows_U);
-    const at::Tensor chunk_NV = i < values.kept.size() ? std::exchange(values.kept[i], {})
+    const at::Tensor chunk_UV = i < values.kept.size() ? std::exchange(values.kept[i], {})
                                                        : probabilities(chunks[i], rows_UD, values);
-    backward_chunk(chunks[i], rows_UD, chunk_NV, grad_logprobs, grad_entropies, values, grad_hidden_TD);
+    backward_chunk(chunks[i], rows_UD, chunk_UV, grad_logprobs, grad_entropies, values, grad_hidden_TD);
   }
   values.kept.clear();
   return grad_hidden_TD;

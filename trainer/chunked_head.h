@@ -17,7 +17,7 @@ namespace ferro {
 class ChunkedHead {
  public:
   static constexpr std::int64_t kChunkRows = 1024;
-  /// `chunk_rows`: most rows of logits at a time (their targets may be more).
+  /// `chunk_rows`: most rows of logits at a time (targets may be more: those of a row share its logits).
   ChunkedHead(const LinearWeights& head, std::vector<std::int32_t> banned_ids, double temperature,
               std::int64_t chunk_rows = kChunkRows);
 
@@ -42,9 +42,9 @@ class ChunkedHead {
  private:
   struct Chunk;
   std::vector<Chunk> chunks_of(std::span<const Target> targets, const at::Tensor& hidden_TD) const;
-  /// Probabilities of the chunk's targets, in its order.
-  at::Tensor probabilities(const Chunk& chunk, const at::Tensor& rows_ND, Forward& out) const;
-  void backward_chunk(const Chunk& chunk, const at::Tensor& rows_ND, at::Tensor probabilities_NV,
+  /// Probabilities of the chunk's rows.
+  at::Tensor probabilities(const Chunk& chunk, const at::Tensor& rows_UD, Forward& out) const;
+  void backward_chunk(const Chunk& chunk, const at::Tensor& rows_UD, at::Tensor probabilities_UV,
                       std::span<const float> grad_logprobs, std::span<const float> grad_entropies,
                       const Forward& values, at::Tensor& grad_hidden_TD) const;
 

@@ -112,9 +112,11 @@ struct Kernels {
   void (*scatter_add_rows)(const std::int32_t* ids, const std::uint8_t* skip, ConstMatrix dy, float* dpanels,
                            int threads);
 
-  /// See ferro::token_logprobs: logits become probabilities in place.
-  void (*token_logprobs)(Matrix logits, const std::int32_t* tokens, float temperature,
-                         const std::int32_t* banned, std::int64_t num_banned, TokenRow* rows, int threads);
+  /// See ferro::token_logprobs: logits become probabilities in place. Row r has the tokens and results
+  /// [begins[r], begins[r + 1]); begins null: one each.
+  void (*token_logprobs)(Matrix logits, const std::int32_t* tokens, const std::int32_t* begins,
+                         float temperature, const std::int32_t* banned, std::int64_t num_banned,
+                         TokenRow* results, int threads);
 
   void (*exp)(const float* x, float* y, std::int64_t n);
   void (*erf)(const float* x, float* y, std::int64_t n);

@@ -60,25 +60,39 @@ Sums exponentials(float* row, std::int64_t n, float top) {
   return sums;
 }
 
-void token_logprobs(Matrix logits, const std::int32_t* tokens, float temperature, const std::int32_t* banned,
-                    std::int64_t num_banned, TokenRow* rows, int threads) {
+/// Logits of one row become probabilities, with the results of `count` tokens.
+void token_row(float* row, std::int64_t n, float temperature, const std::int32_t* tokens, std::int64_t count,
+               TokenRow* results) {
+  const float top = scale_row(row, n, temperature);
+  for (std::int64_t i = 0; i < count; ++i) {
+    results[i].logprob = row[tokens[i]];
+    results[i].is_largest = row[tokens[i]] == top;
+  }
+  const Sums sums = exponentials(row, n, top);
+  const double log_sum = __builtin_log(sums.exponentials);
+  const auto entropy = static_cast<float>(log_sum - sums.weighted / sums.exponentials);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto scaled = static_cast<double>(results[i].logprob);
+    results[i].logprob = static_cast<float>(scaled - static_cast<double>(top) - log_sum);
+    results[i].entropy = entropy;
+  }
+  const Vec by = broadcast(static_cast<float>(1.0 / sums.exponentials));
+  for (std::int64_t i = 0; i < n; i += kLanes) {
+    const int lanes = lanes_at(i, n);
+    put(row + i, lanes, get(row + i, lanes, 0.0f) * by);
+  }
+}
+
+void token_logprobs(Matrix logits, const std::int32_t* tokens, const std::int32_t* begins, float temperature,
+                    const std::int32_t* banned, std::int64_t num_banned, TokenRow* results, int threads) {
   if (logits.rows * logits.cols < 32768) threads = 1;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (std::int64_t r = 0; r < logits.rows; ++r) {
     float* row = logits.data + r * logits.stride;
     for (std::int64_t i = 0; i < num_banned; ++i) row[banned[i]] = -__builtin_inff();
-    const float top = scale_row(row, logits.cols, temperature);
-    const float token = row[tokens[r]];
-    const Sums sums = exponentials(row, logits.cols, top);
-    const double log_sum = __builtin_log(sums.exponentials);
-    rows[r].logprob = static_cast<float>(static_cast<double>(token) - static_cast<double>(top) - log_sum);
-    rows[r].is_largest = token == top;
-    rows[r].entropy = static_cast<float>(log_sum - sums.weighted / sums.exponentials);
-    const Vec by = broadcast(static_cast<float>(1.0 / sums.exponentials));
-    for (std::int64_t i = 0; i < logits.cols; i += kLanes) {
-      const int count = lanes_at(i, logits.cols);
-      put(row + i, count, get(row + i, count, 0.0f) * by);
-    }
+    const std::int64_t first = begins == nullptr ? r : begins[r];
+    const std::int64_t end = begins == nullptr ? r + 1 : begins[r + 1];
+    token_row(row, logits.cols, temperature, tokens + first, end - first, results + first);
   }
 }
 

@@ -128,6 +128,30 @@ TEST_CASE("a banned token has log-prob -inf and probability zero") {
   CHECK_THROWS_AS(token_logprobs(logits, std::vector<std::int32_t>{50}, 1.0, {}), Error);
 }
 
+TEST_CASE("several tokens of a row have the values of each alone, by kernels and by ATen") {
+  const std::vector<std::int32_t> tokens{4, 699, 4, 0, 12, 350}, begins{0, 3, 4, 6}, banned{7};
+  const at::Tensor all = random_tensor({3, 700}, 1, 3.0f);
+  for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
+    at::Tensor logits = all.to(type, false, true);
+    const std::vector<TokenLogprob> values = token_logprobs(logits, tokens, 0.9, banned, begins);
+    REQUIRE(values.size() == tokens.size());
+    for (std::size_t row = 0, i = 0; row < 3; ++row)
+      for (; i < static_cast<std::size_t>(begins[row + 1]); ++i) {
+        const auto at = static_cast<std::int64_t>(row);
+        at::Tensor alone = all.slice(0, at, at + 1).to(type, false, true);
+        const TokenLogprob value = token_logprobs(alone, std::span(tokens).subspan(i, 1), 0.9, banned)[0];
+        CHECK(values[i].logprob == value.logprob);
+        CHECK(values[i].entropy == value.entropy);
+        CHECK(values[i].is_largest == value.is_largest);
+        CHECK(at::equal(logits.slice(0, at, at + 1), alone));
+      }
+  }
+  at::Tensor logits = all.clone();
+  for (const std::vector<std::int32_t>& wrong :
+       {std::vector<std::int32_t>{0, 3, 3, 6}, {0, 3, 6}, {0, 3, 4, 5}})
+    CHECK_THROWS_AS(token_logprobs(logits, tokens, 0.9, banned, wrong), Error);
+}
+
 TEST_CASE("row operations of no rows yield no rows") {
   const at::Tensor none = at::empty({0, 32});
   CHECK(rms_norm(none, {at::ones({32}), {}}, 1e-6).size(0) == 0);
