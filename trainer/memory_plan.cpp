@@ -52,27 +52,28 @@ struct BlockRow {
   std::int64_t input = 0, kept = 0, backward = 0, pass = 0;
 };
 
-/// `keeps`: its linear layers keep their inputs, because they or their adapters are trained.
-BlockRow decoder_row(const TextConfig& t, bool keeps) {
+/// `adapted`: its layers have adapters; then its operations run one by one and keep their inputs. Without,
+/// norms and gates are computed again (model/block_ops.h).
+BlockRow decoder_row(const TextConfig& t, bool adapted) {
   const std::int64_t d = t.hidden_size, f = t.intermediate_size, q = t.num_attention_heads * t.head_dim(),
                      k = t.num_key_value_heads * t.head_dim();
   BlockRow row;
   row.input = d;
   // Rotated q and k, v, attention's output and its two statistics, the residual, gate and up, inverse norms;
-  // for the linear layers both normed inputs and down's.
-  row.kept = 2 * q + 2 * k + 2 * t.num_attention_heads + d + 2 * f + 2 + (keeps ? 2 * d + f : 0);
-  row.backward = 2 * f + 3 * d;
-  row.pass = std::max(3 * d + 2 * q + 3 * k, 3 * d + 3 * f);
+  // for adapted layers both normed inputs and down's.
+  row.kept = 2 * q + 2 * k + 2 * t.num_attention_heads + d + 2 * f + 2 + (adapted ? 2 * d + f : 0);
+  row.backward = (adapted ? 2 * f : f) + 3 * d;
+  row.pass = std::max(3 * d + 2 * q + 3 * k, adapted ? 3 * d + 3 * f : 0);
   return row;
 }
 
-BlockRow vision_row(const VisionConfig& v, bool keeps) {
+BlockRow vision_row(const VisionConfig& v, bool adapted) {
   const std::int64_t d = v.hidden_size, f = v.intermediate_size;
   BlockRow row;
   row.input = d;
-  row.kept = 4 * d + 2 * v.num_heads + d + 2 * f + 2 + (keeps ? 2 * d + f : 0);
-  row.backward = 2 * f + 3 * d;
-  row.pass = std::max(8 * d, 3 * d + 3 * f);
+  row.kept = 4 * d + 2 * v.num_heads + d + 2 * f + 2 + (adapted ? 2 * d + f : 0);
+  row.backward = (adapted ? 2 * f : f) + 3 * d;
+  row.pass = std::max(8 * d, adapted ? 3 * d + 3 * f : 0);
   return row;
 }
 
@@ -105,8 +106,8 @@ class Activations {
       : config_(config),
         s_(settings),
         reach_(reach_of(settings)),
-        decoder_(decoder_row(config.text, settings.train.language)),
-        vision_(vision_row(config.vision, settings.train.vision)),
+        decoder_(decoder_row(config.text, settings.train.language && settings.lora.enabled())),
+        vision_(vision_row(config.vision, settings.train.vision && settings.lora.enabled())),
         merger_(merger_row(config.vision, settings.train.merger)) {
     // An adapted layer keeps its input times A: at most seven layers of a decoder block, five of a vision
     // block.
@@ -173,8 +174,10 @@ std::int64_t head_bytes(const ModelConfig& config, const PlanSettings& s) {
   const std::int64_t chunk = std::min(ChunkedHead::kChunkRows, s.targets) * vocabulary;
   std::int64_t floats = chunk + 2 * s.tokens * config.text.hidden_size;
   if (s.grouped) {
-    const std::int64_t all = s.targets * vocabulary;
-    floats += chunk + std::min(all, chunk > ChunkedHead::kKeptFloats ? 0 : ChunkedHead::kKeptFloats);
+    // What is kept holds whole chunks, and the gradient of logits takes the place of probabilities.
+    const std::int64_t all = s.targets * vocabulary,
+                       kept = ChunkedHead::kKeptFloats / std::max<std::int64_t>(1, chunk) * chunk;
+    floats += std::min(all - chunk, kept);
   }
   if (s.entropy_gradient) floats += 2 * chunk;
   return floats * kFloat;
@@ -222,8 +225,9 @@ MemoryPlan plan_memory(const ModelConfig& config, const PlanSettings& s) {
       {"weights", sizes.weights * kFloat},
       {"adapter", sizes.adapter * kFloat},
       {"gradients", sizes.trained * kFloat},
-      {"optimizer", s.state_dtype == "int8" ? 2 * sizes.trained + 2 * kFloat * sizes.moments_blocks
-                                            : 2 * sizes.trained * kFloat},
+      {"optimizer", (s.state_dtype == "int8" ? 2 * sizes.trained + 2 * kFloat * sizes.moments_blocks
+                                             : 2 * sizes.trained * kFloat) /
+                        s.optimizer_ranks},
       {"reference", s.second_model ? sizes.weights * kFloat : 0},
       {"key/value cache", cache_bytes(config.text, s.cache_rows)},
       {"prompts ahead",
@@ -260,7 +264,8 @@ std::string describe_plan(const MemoryPlan& plan, const PlanSettings& s, std::in
   append(text, plan.parts);
   text += fmt::format("\nPeak of a process                   {}\n", bytes_text(plan.peak()));
   if (world_size > 1)
-    text += fmt::format("{} processes, each with a whole copy {}\n", world_size,
+    text += fmt::format("{} processes, each with {} {}\n", world_size,
+                        s.optimizer_ranks > 1 ? "its moments  " : "a whole copy",
                         bytes_text(world_size * plan.peak()));
   return text + "Beside what the program itself takes: libraries, data rows, pictures in the image cache.\n";
 }
