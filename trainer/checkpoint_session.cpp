@@ -1,6 +1,7 @@
 #include "trainer/checkpoint_session.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -198,31 +199,53 @@ void CheckpointSession::write_weights(CheckpointBuilder& checkpoint, const Model
 
 void CheckpointSession::write(std::int64_t step, const Model& model, StepUpdater& updater, const json& loop) {
   if (step == written_) return;
+  const Stopwatch watch(clock_);
   check_same_weights(step, model, world_);
-  if (run_.writes()) write_files(step, model, updater, loop);
+  std::optional<CheckpointBuilder> checkpoint;
+  std::map<std::string, std::uint64_t> files;
+  const std::string staged = text_of_first(world_, [&] {
+    files = run_.appended_files();
+    checkpoint.emplace(run_.path(), step);
+    fail_point("checkpoint.begun");
+    write_weights(*checkpoint, model);
+    fail_point("checkpoint.weights");
+    return checkpoint->path().string();
+  });
+  const std::vector<json> moments = moments_of_ranks(staged, updater);
+  if (checkpoint) {
+    write_optimizer_index(*checkpoint, updater.optimizer(), updater.trained(), moments);
+    fail_point("checkpoint.optimizer");
+    commit(*checkpoint, step, files, updater, loop);
+    log_->info("checkpoint {} written in {:.2f} s",
+               (checkpoints_folder(run_.path()) / checkpoint_name(step)).string(), watch.seconds());
+  }
   world_.barrier();
   written_ = step;
 }
 
-void CheckpointSession::write_files(std::int64_t step, const Model& model, StepUpdater& updater,
-                                    const json& loop) {
-  const Stopwatch watch(clock_);
-  const std::map<std::string, std::uint64_t> files = run_.appended_files();
-  CheckpointBuilder checkpoint(run_.path(), step);
-  fail_point("checkpoint.begun");
-  write_weights(checkpoint, model);
-  fail_point("checkpoint.weights");
-  write_optimizer(checkpoint, updater.optimizer(), updater.trained());
-  fail_point("checkpoint.optimizer");
+// All ranks have written theirs when this returns.
+std::vector<json> CheckpointSession::moments_of_ranks(const fs::path& staged, StepUpdater& updater) const {
+  json own;
+  if (updater.shards_optimizer() || run_.writes()) {
+    own = write_moments(staged, world_.rank(), updater.optimizer());
+    fail_point("checkpoint.moments");
+  }
+  std::vector<json> all;
+  for (const std::string& text : gather_texts(own.dump(), world_)) all.push_back(json::parse(text));
+  return all;
+}
+
+void CheckpointSession::commit(CheckpointBuilder& checkpoint, std::int64_t step,
+                               const std::map<std::string, std::uint64_t>& files, StepUpdater& updater,
+                               const json& loop) {
   json facts = state(step, updater.steps_done(), loop);
   facts["files"] = files;
   const std::string text = facts.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
   write_file_atomically(checkpoint.path() / kStateFile, text);
   checkpoint.note(kStateFile, sha256_of(text));
-  const fs::path folder = checkpoint.commit(clock_.utc_timestamp(), FERRO_VERSION);
+  checkpoint.commit(clock_.utc_timestamp(), FERRO_VERSION);
   remove_old_checkpoints(run_.path(), facts_.saving.save_total_limit);
   fail_point("checkpoint.done");
-  log_->info("checkpoint {} written in {:.2f} s", folder.string(), watch.seconds());
 }
 
 RunStart agree_on_start(const fs::path& output_dir, const SavingConfig& saving, bool overwrite,

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <spdlog/logger.h>
 #include <nlohmann/json.hpp>
@@ -34,8 +35,9 @@ struct JobFacts {
   SavingConfig saving;
 };
 
-/// Writes a job's checkpoints and reads the one it goes on from. Of several ranks, rank 0 writes, and every
-/// checkpoint is of a step that all have done; all read. One thread per rank.
+/// Writes a job's checkpoints and reads the one it goes on from. Of several ranks, rank 0 writes, with a
+/// sharded optimizer each its own moments; every checkpoint is of a step that all have done, and is committed
+/// by rank 0 when all have written. All read. One thread per rank.
 class CheckpointSession {
  public:
   /// Takes this start's incarnation number. All references must outlive it. Constructor, resume() and write()
@@ -61,7 +63,11 @@ class CheckpointSession {
 
  private:
   nlohmann::json state(std::int64_t step, std::int64_t policy_version, const nlohmann::json& loop);
-  void write_files(std::int64_t step, const Model& model, StepUpdater& updater, const nlohmann::json& loop);
+  std::vector<nlohmann::json> moments_of_ranks(const std::filesystem::path& staged,
+                                               StepUpdater& updater) const;
+  void commit(class CheckpointBuilder& checkpoint, std::int64_t step,
+              const std::map<std::string, std::uint64_t>& files, StepUpdater& updater,
+              const nlohmann::json& loop);
   void write_weights(class CheckpointBuilder& checkpoint, const Model& model) const;
   void check(const nlohmann::json& state) const;
   void check_settings(const nlohmann::json& state) const;

@@ -24,6 +24,7 @@ struct PlanSettings {
   TrainedParts train;
   LoraConfig lora;
   std::string state_dtype = "float32";
+  std::int64_t optimizer_ranks = 1;  ///< That share the optimizer's moments.
   bool recompute = false;
   bool second_model = false;  ///< A reference with weights of its own.
 
@@ -41,8 +42,8 @@ struct PlanSettings {
 
   std::int64_t prefetched_image_tokens = 0;  ///< Of prompts that are prepared ahead.
 };
-PlanSettings plan_settings(const SftConfig& config, const RowShape& rows);
-PlanSettings plan_settings(const GrpoConfig& config, const RowShape& rows);
+PlanSettings plan_settings(const SftConfig& config, const RowShape& rows, std::int64_t world_size = 1);
+PlanSettings plan_settings(const GrpoConfig& config, const RowShape& rows, std::int64_t world_size = 1);
 
 /// Bytes of one process. fp32, weights in the CPU's panels.
 struct MemoryPlan {
@@ -61,7 +62,7 @@ struct MemoryPlan {
 /// make_lora.
 MemoryPlan plan_memory(const ModelConfig& config, const PlanSettings& settings);
 
-/// A table for people, with the total of `world_size` processes, each of which holds everything.
+/// A table for people, with the total of `world_size` processes.
 std::string describe_plan(const MemoryPlan& plan, const PlanSettings& settings, std::int64_t world_size);
 
 }  // namespace ferro

@@ -108,6 +108,57 @@ AdamW::AdamW(const ArenaTable& table, const TrainedSet& trained, const Optimizer
     range.first_block = blocks_;
     blocks_ += (range.size + kQuantisedBlock - 1) / kQuantisedBlock;
   }
+  slice_ = {0, size_, 0, blocks_};
+}
+
+std::vector<std::int64_t> AdamW::slice_bounds(int ranks) const {
+  FERRO_CHECK(slice_.begin == 0 && slice_.end == size_, "the slice {} to {} of {} is cut again", slice_.begin,
+              slice_.end, size_);
+  std::vector<std::int64_t> bounds{0};
+  for (int r = 1; r < ranks; ++r) {
+    const std::int64_t aim = size_ * r / ranks;
+    const auto after =
+        std::upper_bound(ranges_.begin(), ranges_.end(), aim,
+                         [](std::int64_t place, const Range& range) { return place < range.gradient_begin; });
+    if (after == ranges_.begin()) {
+      bounds.push_back(0);
+      continue;
+    }
+    const Range& range = *std::prev(after);
+    const std::int64_t whole_blocks = (aim - range.gradient_begin) / kQuantisedBlock * kQuantisedBlock;
+    bounds.push_back(range.gradient_begin + std::min(range.size, whole_blocks));
+  }
+  bounds.push_back(size_);
+  return bounds;
+}
+
+std::int64_t AdamW::blocks_before(std::int64_t element) const {
+  std::int64_t blocks = 0;
+  for (const Range& range : ranges_) {
+    const std::int64_t size = std::clamp<std::int64_t>(element - range.gradient_begin, 0, range.size);
+    blocks += (size + kQuantisedBlock - 1) / kQuantisedBlock;
+  }
+  return blocks;
+}
+
+void AdamW::keep_slice(int rank, int ranks) {
+  FERRO_CHECK(!first_moment_.defined() && rank >= 0 && rank < ranks, "slice {} of {}", rank, ranks);
+  const std::vector<std::int64_t> bounds = slice_bounds(ranks);
+  const auto r = static_cast<std::size_t>(rank);
+  slice_ = {bounds[r], bounds[r + 1], blocks_before(bounds[r]), blocks_before(bounds[r + 1])};
+  std::vector<Range> kept;
+  for (Range range : ranges_) {
+    const std::int64_t begin = std::max(range.gradient_begin, slice_.begin),
+                       end = std::min(range.gradient_begin + range.size, slice_.end),
+                       skipped = begin - range.gradient_begin;
+    if (begin >= end) continue;
+    range.weight_begin += skipped;
+    range.gradient_begin = begin;
+    range.size = end - begin;
+    range.first_block += skipped / kQuantisedBlock;
+    kept.push_back(range);
+  }
+  ranges_ = std::move(kept);
 }
 
 void AdamW::add_range(const Range& range) {
@@ -128,11 +179,11 @@ void AdamW::allocate_state(const at::Tensor& weights) {
   if (int8_ && !weights.is_cpu())
     fail(ErrorCode::kConfig, "optimizer.state_dtype int8 needs weights in host memory, they are on {}",
          weights.device().str());
-  first_moment_ = at::zeros({size_}, int8_ ? options.dtype(at::kByte) : options);
+  first_moment_ = at::zeros({slice_.end - slice_.begin}, int8_ ? options.dtype(at::kByte) : options);
   second_moment_ = at::zeros_like(first_moment_);
   if (!int8_) return;
-  first_scale_ = at::zeros({blocks_}, options);
-  second_scale_ = at::zeros({blocks_}, options);
+  first_scale_ = at::zeros({slice_.block_end - slice_.block_begin}, options);
+  second_scale_ = at::zeros_like(first_scale_);
 }
 
 void AdamW::restore(std::int64_t steps_done, const PartUpdates& updates, const at::Tensor& weights) {
@@ -149,7 +200,8 @@ std::int64_t AdamW::state_bytes() const {
 }
 
 QuantisedMoments AdamW::quantised(const Range& range, std::int64_t at) const {
-  const std::int64_t element = range.gradient_begin + at, block = range.first_block + at / kQuantisedBlock;
+  const std::int64_t element = range.gradient_begin - slice_.begin + at,
+                     block = range.first_block - slice_.block_begin + at / kQuantisedBlock;
   return {first_moment_.mutable_data_ptr<std::uint8_t>() + element,
           second_moment_.mutable_data_ptr<std::uint8_t>() + element,
           first_scale_.mutable_data_ptr<float>() + block, second_scale_.mutable_data_ptr<float>() + block};
@@ -157,9 +209,9 @@ QuantisedMoments AdamW::quantised(const Range& range, std::int64_t at) const {
 
 at::Tensor AdamW::moment(bool first) const {
   if (!int8_ || !first_moment_.defined()) return first ? first_moment_ : second_moment_;
-  at::Tensor values = at::zeros({size_}, at::kFloat);
+  at::Tensor values = at::zeros({slice_.end - slice_.begin}, at::kFloat);
   for (const Range& range : ranges_) {
-    float* out = values.mutable_data_ptr<float>() + range.gradient_begin;
+    float* out = values.mutable_data_ptr<float>() + range.gradient_begin - slice_.begin;
     if (first) {
       read_first_moment(quantised(range, 0), range.size, out);
     } else {
@@ -225,8 +277,8 @@ void AdamW::step_range(const Range& range, at::Tensor& weights, const at::Tensor
   if (!weights.is_cpu()) {
     adamw_aten(weights.narrow(0, range.weight_begin, range.size),
                gradients.narrow(0, range.gradient_begin, range.size),
-               first_moment_.narrow(0, range.gradient_begin, range.size),
-               second_moment_.narrow(0, range.gradient_begin, range.size), factors);
+               first_moment_.narrow(0, range.gradient_begin - slice_.begin, range.size),
+               second_moment_.narrow(0, range.gradient_begin - slice_.begin, range.size), factors);
     return;
   }
   float* weight = weights.data_ptr<float>() + range.weight_begin;
@@ -239,7 +291,7 @@ void AdamW::step_range(const Range& range, at::Tensor& weights, const at::Tensor
                              range.gradient_begin + at);
       return;
     }
-    const std::int64_t moment = range.gradient_begin + at;
+    const std::int64_t moment = range.gradient_begin - slice_.begin + at;
     adamw_update({weight + at, gradient + at, first_moment_.data_ptr<float>() + moment,
                   second_moment_.data_ptr<float>() + moment},
                  size, factors);

@@ -39,6 +39,17 @@ class AdamW {
   /// `seed` keys the rounding of 8-bit moments.
   AdamW(const ArenaTable& table, const TrainedSet& trained, const OptimizerConfig& config,
         std::uint64_t seed);
+  /// For one of several ranks, before the first step: moments exist for, and step() updates, the rank's slice
+  /// of what is trained, with the bits it would have in the whole.
+  void keep_slice(int rank, int ranks);
+  /// Of the gradient buffer, in elements and blocks of 8-bit moments; everything unless keep_slice() was
+  /// called.
+  struct Slice {
+    std::int64_t begin = 0, end = 0, block_begin = 0, block_end = 0;
+  };
+  const Slice& slice() const { return slice_; }
+  /// Where the ranks' slices begin, and the end: [ranks + 1]. Blocks of 8-bit moments stay whole.
+  std::vector<std::int64_t> slice_bounds(int ranks) const;
   /// Norm of all gradients (fp64 sum over blocks in order: same bits at any thread count).
   double gradient_norm(const at::Tensor& gradients) const;
   /// clip factor max_norm / (norm + 1e-6) when norm > max_norm, folded into the update; then one AdamW step
@@ -48,14 +59,14 @@ class AdamW {
             const TrainedParts& with_gradient = {});
   std::int64_t steps_done() const { return steps_done_; }  ///< Whatever they updated.
   const PartUpdates& updates() const { return updates_; }
-  /// The moments in fp32, where the gradients lie; undefined before the first step.
+  /// The moments of the slice in fp32, where the gradients lie; undefined before the first step.
   at::Tensor first_moment() const { return moment(true); }
   at::Tensor second_moment() const { return moment(false); }
   /// The moments as they lie in memory: fp32, or 8-bit codes with a scale per block. Undefined before the
   /// first step. They share the optimizer's memory.
   struct State {
-    at::Tensor first_moment, second_moment;  ///< [size]
-    at::Tensor first_scale, second_scale;    ///< [blocks]; undefined with fp32.
+    at::Tensor first_moment, second_moment;  ///< [elements of the slice]
+    at::Tensor first_scale, second_scale;    ///< [blocks of the slice]; undefined with fp32.
   };
   State state() const { return {first_moment_, second_moment_, first_scale_, second_scale_}; }
   /// Memory for the moments beside `weights`, to be filled through state(): the optimizer then is as after
@@ -75,6 +86,7 @@ class AdamW {
     std::int64_t first_block;  ///< Of 8-bit moments.
   };
   void add_range(const Range& range);
+  std::int64_t blocks_before(std::int64_t element) const;
   void allocate_state(const at::Tensor& weights);
   at::Tensor moment(bool first) const;
   QuantisedMoments quantised(const Range& range, std::int64_t at) const;
@@ -87,7 +99,8 @@ class AdamW {
   std::int64_t weights_size_, size_, blocks_ = 0;
   std::uint64_t seed_;
   bool int8_;
-  std::vector<Range> ranges_;
+  std::vector<Range> ranges_;  ///< Of the slice.
+  Slice slice_;
   at::Tensor first_moment_, second_moment_;
   at::Tensor first_scale_, second_scale_;  ///< Of 8-bit moments.
   std::int64_t steps_done_ = 0;

@@ -45,14 +45,13 @@ Pair scales_of(const AdamW::State& state) {
   return {{"first_scale", "second_scale"}, {state.first_scale, state.second_scale}};
 }
 
-void write_pair(CheckpointBuilder& checkpoint, const std::string& file, const Pair& pair) {
+/// Returns the file's checksum.
+std::string write_pair(const fs::path& staged, const std::string& file, const Pair& pair) {
   const std::vector<NamedShape> shapes{{pair.names[0], pair.tensors[0].sizes().vec()},
                                        {pair.names[1], pair.tensors[1].sizes().vec()}};
-  const fs::path path = fs::path("optimizer") / file;
-  checkpoint.note(path, write_safetensors(checkpoint.path() / path, shapes, pair.tensors[0].scalar_type(),
-                                          [&](const std::string& name) {
-                                            return pair.tensors[name == pair.names[0] ? 0 : 1];
-                                          }));
+  return write_safetensors(
+      staged / "optimizer" / file, shapes, pair.tensors[0].scalar_type(),
+      [&](const std::string& name) { return pair.tensors[name == pair.names[0] ? 0 : 1]; });
 }
 
 /// Reads index.json and the files that it names.
@@ -76,9 +75,11 @@ class OptimizerReader {
     if (steps < 0) refuse("a negative number of steps");
     optimizer.restore(steps, updates(steps), trained.weights);
     if (steps == 0) return;
-    fill(moments_of(optimizer.state()), "file", "begin", "end");
+    const AdamW::Slice& slice = optimizer.slice();
+    fill(moments_of(optimizer.state()), optimizer.size(), slice.begin, {"file", "begin", "end"});
     if (optimizer.has_8_bit_moments())
-      fill(scales_of(optimizer.state()), "scales_file", "block_begin", "block_end");
+      fill(scales_of(optimizer.state()), optimizer.blocks(), slice.block_begin,
+           {"scales_file", "block_begin", "block_end"});
   }
 
  private:
@@ -94,25 +95,32 @@ class OptimizerReader {
   [[noreturn]] void refuse(const std::string& why) const {
     fail(ErrorCode::kData, "{}: {}", file_.string(), why);
   }
-  /// Copies what each writer has of the pair.
-  void fill(const Pair& pair, const char* file_key, const char* begin_key, const char* end_key) const {
-    const std::int64_t size = pair.tensors[0].numel();
+  struct Keys {
+    const char *file, *begin, *end;
+  };
+  /// Copies what each writer has of the pair, which is the part of `size` elements from `own_begin` on.
+  void fill(const Pair& pair, std::int64_t size, std::int64_t own_begin, const Keys& keys) const {
+    const std::int64_t own_end = own_begin + pair.tensors[0].numel();
     std::int64_t reached = 0;
     for (const json& writer : index_.at("writers")) {
-      const auto begin = writer.at(begin_key).get<std::int64_t>(),
-                 end = writer.at(end_key).get<std::int64_t>();
-      const auto name = writer.at(file_key).get<std::string>();
+      const auto begin = writer.at(keys.begin).get<std::int64_t>(),
+                 end = writer.at(keys.end).get<std::int64_t>();
+      const auto name = writer.at(keys.file).get<std::string>();
       if (begin != reached || end < begin || end > size)
         refuse(fmt::format("{}: range {} to {} after {} of {}", name, begin, end, reached, size));
       if (fs::path(name).has_parent_path() || name == "..") refuse(name + " is no name of a file");
       reached = end;
+      const std::int64_t from = std::max(begin, own_begin), to = std::min(end, own_end);
+      if (from >= to) continue;
       const SafetensorsFile tensors(folder_ / name);
       for (int i = 0; i < 2; ++i) {
         if (!tensors.contains(pair.names[i])) refuse(fmt::format("{} has no {}", name, pair.names[i]));
         const at::Tensor part = tensors.tensor(pair.names[i]);
         if (part.numel() != end - begin || part.scalar_type() != pair.tensors[i].scalar_type())
           refuse(fmt::format("{}: {} is not {} elements of its kind", name, pair.names[i], end - begin));
-        pair.tensors[i].narrow(0, begin, end - begin).copy_(part.view({-1}));
+        pair.tensors[i]
+            .narrow(0, from - own_begin, to - from)
+            .copy_(part.view({-1}).narrow(0, from - begin, to - from));
       }
     }
     if (reached != size) refuse(fmt::format("ranges end at {} of {}", reached, size));
@@ -124,22 +132,33 @@ class OptimizerReader {
 
 }  // namespace
 
-void write_optimizer(CheckpointBuilder& checkpoint, AdamW& optimizer, const ParameterArena& trained) {
+json write_moments(const fs::path& staged, int rank, AdamW& optimizer) {
+  if (optimizer.steps_done() == 0) return nullptr;
+  create_folders(staged / "optimizer");
+  const AdamW::State state = optimizer.state();
+  const AdamW::Slice& slice = optimizer.slice();
+  const std::string file = fmt::format("rank-{:03d}.safetensors", rank),
+                    scales = fmt::format("rank-{:03d}.scales.safetensors", rank);
+  json writer{{"file", file}, {"begin", slice.begin}, {"end", slice.end}}, sums;
+  sums[file] = write_pair(staged, file, moments_of(state));
+  if (optimizer.has_8_bit_moments()) {
+    writer.update(
+        {{"scales_file", scales}, {"block_begin", slice.block_begin}, {"block_end", slice.block_end}});
+    sums[scales] = write_pair(staged, scales, scales_of(state));
+  }
+  return {{"writer", writer}, {"sums", sums}};
+}
+
+void write_optimizer_index(CheckpointBuilder& checkpoint, const AdamW& optimizer,
+                           const ParameterArena& trained, const std::vector<json>& moments) {
   create_folders(checkpoint.path() / "optimizer");
   json writers = json::array();
-  const AdamW::State state = optimizer.state();
-  if (optimizer.steps_done() > 0) {
-    json writer{{"file", "rank-000.safetensors"}, {"begin", 0}, {"end", optimizer.size()}};
-    write_pair(checkpoint, "rank-000.safetensors", moments_of(state));
-    if (optimizer.has_8_bit_moments()) {
-      writer.update({{"scales_file", "rank-000.scales.safetensors"},
-                     {"block_begin", 0},
-                     {"block_end", optimizer.blocks()}});
-      write_pair(checkpoint, "rank-000.scales.safetensors", scales_of(state));
-    }
-    writers.push_back(writer);
+  for (const json& part : moments) {
+    if (part.is_null()) continue;
+    writers.push_back(part.at("writer"));
+    for (const auto& [file, sum] : part.at("sums").items())
+      checkpoint.note(fs::path("optimizer") / file, sum.get<std::string>());
   }
-  fail_point("checkpoint.moments");
   const PartUpdates& updates = optimizer.updates();
   const json index{
       {"format_version", kFormatVersion},
@@ -150,6 +169,10 @@ void write_optimizer(CheckpointBuilder& checkpoint, AdamW& optimizer, const Para
       {"parameters", parameters_of(trained)},
       {"writers", writers}};
   write_file_atomically(checkpoint.path() / "optimizer" / kIndexFile, index.dump(1) + "\n");
+}
+
+void write_optimizer(CheckpointBuilder& checkpoint, AdamW& optimizer, const ParameterArena& trained) {
+  write_optimizer_index(checkpoint, optimizer, trained, {write_moments(checkpoint.path(), 0, optimizer)});
 }
 
 void read_optimizer(const fs::path& checkpoint, AdamW& optimizer, const ParameterArena& trained) {

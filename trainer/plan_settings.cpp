@@ -33,20 +33,21 @@ void add_evaluation(PlanSettings& settings, const DataConfig& data, const RowSha
 }
 
 template <class Config>
-PlanSettings common(const Config& config, const RowShape& rows) {
+PlanSettings common(const Config& config, const RowShape& rows, std::int64_t world_size) {
   PlanSettings settings;
   settings.train = config.train;
   settings.lora = config.lora;
   settings.state_dtype = config.optimizer.state_dtype;
   settings.recompute = config.recompute == "full";
+  if (config.ranks.shards_optimizer()) settings.optimizer_ranks = world_size;
   add_evaluation(settings, config.data, rows);
   return settings;
 }
 
 }  // namespace
 
-PlanSettings plan_settings(const SftConfig& config, const RowShape& rows) {
-  PlanSettings settings = common(config, rows);
+PlanSettings plan_settings(const SftConfig& config, const RowShape& rows, std::int64_t world_size) {
+  PlanSettings settings = common(config, rows, world_size);
   const std::int64_t row = rows.prompt + rows.answer;
   const std::int64_t in_step = config.per_device_train_batch_size * config.gradient_accumulation_steps;
   std::int64_t packed = config.per_device_train_batch_size;
@@ -60,8 +61,8 @@ PlanSettings plan_settings(const SftConfig& config, const RowShape& rows) {
   return settings;
 }
 
-PlanSettings plan_settings(const GrpoConfig& config, const RowShape& rows) {
-  PlanSettings settings = common(config, rows);
+PlanSettings plan_settings(const GrpoConfig& config, const RowShape& rows, std::int64_t world_size) {
+  PlanSettings settings = common(config, rows, world_size);
   settings.second_model = config.loss.beta > 0 && !config.lora.enabled();
   const std::int64_t budget = config.max_tokens_per_micro_batch, answers = config.num_generations,
                      group = rows.prompt + answers * rows.answer;

@@ -6,11 +6,11 @@ namespace ferro {
 
 SftStep::SftStep(Model& model, LayerWalk::Recompute recompute, std::vector<std::int32_t> banned_ids,
                  const OptimizerConfig& optimizer, std::int64_t total_steps, Communicator& communicator,
-                 const Clock& clock, std::uint64_t seed)
+                 const Clock& clock, std::uint64_t seed, bool shard_optimizer)
     : walk_(model, recompute),
       head_(model.weights.head, std::move(banned_ids), 1.0),
       communicator_(communicator),
-      updater_(model, optimizer, total_steps, communicator, seed),
+      updater_(model, optimizer, total_steps, communicator, seed, shard_optimizer),
       clock_(clock) {}
 
 SftStep::Outcome SftStep::gradients(std::span<const PackedBatch> micro_batches) {

@@ -20,7 +20,7 @@ class SftStep {
  public:
   SftStep(Model& model, LayerWalk::Recompute recompute, std::vector<std::int32_t> banned_ids,
           const OptimizerConfig& optimizer, std::int64_t total_steps, Communicator& communicator,
-          const Clock& clock, std::uint64_t seed = 0);
+          const Clock& clock, std::uint64_t seed = 0, bool shard_optimizer = false);
 
   struct Outcome {
     StepUpdater::Reduced reduced;

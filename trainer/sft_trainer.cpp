@@ -63,7 +63,7 @@ class SftTrainer {
                 run_, log_, validation_of(config, evaluation_rows_)),
         step_(model_, LayerWalk::recompute_of(config.recompute), banned_ids_of(model_.config),
               config.optimizer, total_steps_, world, *environment.clock,
-              static_cast<std::uint64_t>(config.seed)),
+              static_cast<std::uint64_t>(config.seed), config.ranks.shards_optimizer()),
         checkpoints_({.job = "sft",
                       .settings = config_values(config),
                       .model_folder = config.model_name_or_path,

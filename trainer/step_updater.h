@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "model/dist/communicator.h"
 #include "model/model_folder.h"
@@ -13,9 +14,10 @@ namespace ferro {
 class StepUpdater {
  public:
   /// `model` (with gradients, its own or its adapter's) and `communicator` must outlive it. `seed` keys the
-  /// rounding of 8-bit moments.
+  /// rounding of 8-bit moments. `shard_optimizer`: each rank holds the moments of its slice of what is
+  /// trained and updates that; then all get all weights. The same bits as without.
   StepUpdater(Model& model, const OptimizerConfig& config, std::int64_t total_steps,
-              Communicator& communicator, std::uint64_t seed = 0);
+              Communicator& communicator, std::uint64_t seed = 0, bool shard_optimizer = false);
 
   /// Sum of `value` over the ranks.
   double sum_over_ranks(double value);
@@ -40,14 +42,18 @@ class StepUpdater {
   AdamW& optimizer() { return optimizer_; }
   /// What the steps update: the adapter's arena where there is one, else the model's.
   const ParameterArena& trained() const { return trained_; }
+  bool shards_optimizer() const { return !bounds_.empty(); }
 
  private:
+  void gather_weights();
+
   Model& model_;
   ParameterArena& trained_;  ///< The adapter's arena where there is one.
   OptimizerConfig config_;
   std::int64_t total_steps_;
   Communicator& communicator_;
   AdamW optimizer_;
+  std::vector<std::int64_t> bounds_;  ///< Of the ranks' slices of the gradient buffer; empty: not sharded.
 };
 
 }  // namespace ferro

@@ -7,7 +7,8 @@ namespace ferro {
 
 std::string plan_run(const PlanRequest& request) {
   const PlanSettings settings =
-      std::visit([&](const auto& config) { return plan_settings(config, request.rows); }, request.job);
+      std::visit([&](const auto& config) { return plan_settings(config, request.rows, request.world_size); },
+                 request.job);
   const MemoryPlan plan = plan_memory(ModelConfig::load(request.config_json), settings);
   return describe_plan(plan, settings, request.world_size);
 }

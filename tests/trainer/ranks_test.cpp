@@ -217,39 +217,94 @@ TEST_CASE("a rank without pictures, with twice the micro-batches, and one withou
   OptimizerConfig optimizer;
   optimizer.learning_rate = 1e-3;
   const SystemClock clock;
-  const auto train = [&](std::span<const PackedBatch> own, Communicator& world) {
+  const auto train = [&](std::span<const PackedBatch> own, Communicator& world, bool shard) {
     Model model = testing::random_model(shape, 5, true);
-    SftStep step(model, LayerWalk::Recompute::kFull, {}, optimizer, 4, world, clock);
+    SftStep step(model, LayerWalk::Recompute::kFull, {}, optimizer, 4, world, clock, 0, shard);
     auto outcome = step.gradients(own);
     step.apply(outcome);
     return std::pair(outcome, model.arena.weights.clone());
   };
   const auto alone = make_thread_communicators(1);
-  const auto [expected, expected_weights] = train(batches, *alone[0]);
+  const auto [expected, expected_weights] = train(batches, *alone[0], false);
   // Two batches with pictures, four without, none.
   const std::vector<std::size_t> bounds{0, 2, 6, 6};
-  std::vector<at::Tensor> weights(3);
-  std::vector<SftStep::Outcome> outcomes(3);
-  const auto ends = on_ranks(3, {}, [&](int rank, TrainEnvironment& environment) {
-    const auto r = static_cast<std::size_t>(rank);
-    std::tie(outcomes[r], weights[r]) =
-        train(std::span(batches).subspan(bounds[r], bounds[r + 1] - bounds[r]), *environment.ranks);
-  });
-  const at::Tensor start = testing::random_model(shape, 5, true).arena.weights;
-  const at::Tensor expected_step = expected_weights - start;
-  for (std::size_t r = 0; r < 3; ++r) {
-    INFO(ends[r].what);
-    REQUIRE_FALSE(ends[r].code.has_value());
-    CHECK(std::abs(outcomes[r].reduced.loss - expected.reduced.loss) <= 2e-6);
-    CHECK(outcomes[r].tokens == expected.tokens);
-    CHECK(metrics_of(outcomes[r].sums).size() == 2);
-    CHECK(at::equal(weights[r], weights[0]));
-    const at::Tensor step = weights[r] - start;
-    CHECK((step - expected_step).abs().max().item<double>() <=
-          0.25 * expected_step.abs().max().item<double>());
-    CHECK(step.dot(expected_step).item<double>() / (step.norm() * expected_step.norm()).item<double>() >=
-          0.9995);
+  for (const bool shard : {false, true}) {
+    std::vector<at::Tensor> weights(3);
+    std::vector<SftStep::Outcome> outcomes(3);
+    const auto ends = on_ranks(3, {}, [&](int rank, TrainEnvironment& environment) {
+      const auto r = static_cast<std::size_t>(rank);
+      std::tie(outcomes[r], weights[r]) =
+          train(std::span(batches).subspan(bounds[r], bounds[r + 1] - bounds[r]), *environment.ranks, shard);
+    });
+    const at::Tensor start = testing::random_model(shape, 5, true).arena.weights;
+    const at::Tensor expected_step = expected_weights - start;
+    for (std::size_t r = 0; r < 3; ++r) {
+      INFO(ends[r].what);
+      REQUIRE_FALSE(ends[r].code.has_value());
+      CHECK(std::abs(outcomes[r].reduced.loss - expected.reduced.loss) <= 2e-6);
+      CHECK(outcomes[r].tokens == expected.tokens);
+      CHECK(metrics_of(outcomes[r].sums).size() == 2);
+      CHECK(at::equal(weights[r], weights[0]));
+      const at::Tensor step = weights[r] - start;
+      CHECK((step - expected_step).abs().max().item<double>() <=
+            0.25 * expected_step.abs().max().item<double>());
+      CHECK(step.dot(expected_step).item<double>() / (step.norm() * expected_step.norm()).item<double>() >=
+            0.9995);
+    }
   }
+}
+
+TEST_CASE("a sharded optimizer takes the same steps bit for bit, and its checkpoints serve any ranks") {
+  const TinyJob job;
+  for (const char* dtype : {"float32", "int8"}) {
+    SftConfig config = short_sft(job, std::string("whole_") + dtype, 4);
+    config.optimizer.state_dtype = dtype;
+    config.train.merger = false;  // What is trained lies in two runs.
+    config.saving.save_steps = 2;
+    train_on_ranks(3, job, config, &train_sft);
+    const fs::path whole = config.output_dir;
+    config.ranks.shard = "optimizer";
+    config.output_dir = (job.root() / (std::string("shard_") + dtype)).string();
+    train_on_ranks(3, job, config, &train_sft);
+    const fs::path sharded = config.output_dir;
+    CHECK(read_file(whole / "model/model.safetensors") == read_file(sharded / "model/model.safetensors"));
+    CHECK(read_file(whole / "metrics.jsonl") == read_file(sharded / "metrics.jsonl"));
+    const auto files = json::parse(read_file(sharded / "checkpoints/step-000004/optimizer/index.json"));
+    REQUIRE(files.at("writers").size() == 3);
+    CHECK(fs::file_size(sharded / "checkpoints/step-000004/optimizer/rank-001.safetensors") <
+          fs::file_size(whole / "checkpoints/step-000004/optimizer/rank-000.safetensors") / 2);
+
+    // On as many ranks, sharded or not, to the same bytes; the moments go where they belong.
+    config.saving.resume_from_checkpoint = "true";
+    for (const bool shard : {true, false}) {
+      const fs::path copy = sharded.string() + (shard ? "_again" : "_whole");
+      testing::copy_killed_run(sharded, copy, 2);
+      config.output_dir = copy.string();
+      config.ranks.shard = shard ? "optimizer" : "none";
+      train_on_ranks(3, job, config, &train_sft);
+      CHECK(read_file(copy / "model/model.safetensors") == read_file(whole / "model/model.safetensors"));
+    }
+    const fs::path copy = sharded.string() + "_on_2";
+    testing::copy_killed_run(sharded, copy, 2);
+    config.output_dir = copy.string();
+    config.ranks.shard = "optimizer";
+    train_on_ranks(2, job, config, &train_sft);
+    check_same_step(whole / "checkpoints/step-000002/model", whole / "model", copy / "model");
+  }
+}
+
+TEST_CASE("a sharded optimizer does the same under an adapter and in GRPO") {
+  const TinyJob job;
+  make_cold_start(job);
+  GrpoConfig config = short_grpo(job, "whole", 2);
+  config.lora.r = 4;
+  train_on_ranks(2, job, config, &train_grpo);
+  config.ranks.shard = "optimizer";
+  config.output_dir = (job.root() / "sharded").string();
+  train_on_ranks(2, job, config, &train_grpo);
+  CHECK(job.read("whole/adapter/adapter_model.safetensors") ==
+        job.read("sharded/adapter/adapter_model.safetensors"));
+  CHECK(job.read("whole/metrics.jsonl") == job.read("sharded/metrics.jsonl"));
 }
 
 TEST_CASE("what ends one rank ends all, with its message and code") {

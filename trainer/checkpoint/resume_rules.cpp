@@ -30,7 +30,7 @@ constexpr ChangeableSetting kChangeable[] = {
     {"data.max_eval_rows", "rows of an evaluation"},
     {"data.image_root", "another path to the same images"},
     {"data.image_cache_entries", "memory and speed"},
-    {"ranks.", "how long ranks wait for each other"},
+    {"ranks.", "what a rank holds, how long it waits for others"},
     {"lora.save_merged", "what is saved at the end"},
 };
 
