@@ -21,9 +21,16 @@ def run(command, environment):
 
 
 def ours(arguments, size, environment):
-    text = run([arguments.bench, os.path.join(arguments.work, "work", size), f"reps={arguments.steps}"], environment)
-    print("\n".join(line for line in text.splitlines() if not line.startswith("{")))
-    return json.loads(next(line for line in text.splitlines() if line.startswith("{")))
+    """GRPO and SFT in processes of their own, as the peer's: each has its own peak of memory."""
+    merged = {}
+    for part in ("grpo", "sft"):
+        rate = [f"rate={merged['floor_gflops']}"] if merged else []
+        text = run([arguments.bench, os.path.join(arguments.work, "work", size), f"reps={arguments.steps}", f"part={part}", *rate], environment)
+        print("\n".join(line for line in text.splitlines() if not line.startswith("{")))
+        own = json.loads(next(line for line in text.splitlines() if line.startswith("{")))
+        own[f"{part}_peak_mib"] = own.pop("peak_mib")
+        merged.update(own)
+    return merged
 
 
 def theirs(arguments, size, environment):
@@ -60,8 +67,9 @@ def main():
         for part, of_peer in rows.items():
             fast, slow = min(o[size][part]["min_s"] for o in own), min(of_peer(p[size]) for p in peer)
             print(f"{size:6} {part:16} {fast:9.4f} {slow:9.4f} {slow / fast:6.2f}")
-        print(f"{size:6} peak memory MiB: ferro {max(o[size]['peak_mib'] for o in own):.0f}, "
-              f"TRL {max(p[size]['grpo_rss'] for p in peer):.0f} (GRPO), {max(p[size]['sft_rss'] for p in peer):.0f} (SFT)")
+        for part in ("grpo", "sft"):
+            print(f"{size:6} {part:4} peak memory MiB: ferro {max(o[size][f'{part}_peak_mib'] for o in own):.0f}, "
+                  f"TRL {max(p[size][f'{part}_rss'] for p in peer):.0f}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 // The reference and training parts of one GRPO optimizer step, and one SFT step, against the matrix-product
 // floor measured in the same run. Prints one line per measurement and, last, one JSON line a size.
-// Usage: step_bench WORK_FOLDER... [threads=N] [reps=N] [budget=N] [rate=R]; each folder has config.json and
-// work.json. `budget`: most tokens of a micro-batch of the GRPO step. `rate`, in GFLOP/s, is taken for the
-// floor's instead of measuring one (to profile the steps alone).
+// Usage: step_bench WORK_FOLDER... [threads=N] [reps=N] [budget=N] [rate=R] [part=grpo|sft]; each folder has
+// config.json and work.json. `budget`: most tokens of a micro-batch of the GRPO step. `rate`, in GFLOP/s, is
+// taken for the floor's instead of measuring one (to profile the steps alone). `part`: that step alone, so
+// that the peak of memory is its own.
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/Parallel.h>
@@ -84,13 +86,13 @@ struct Part {
 
 class SizeBench {
  public:
-  SizeBench(const std::string& folder, int reps, std::int64_t budget)
-      : work_(load_step_work(folder)), reps_(reps), budget_(budget) {}
+  SizeBench(const std::string& folder, int reps, std::int64_t budget, std::string part)
+      : work_(load_step_work(folder)), reps_(reps), budget_(budget), part_(std::move(part)) {}
 
   /// Measures; the peak of memory is the process's so far.
   void run() {
-    grpo();
-    sft();
+    if (part_ != "sft") grpo();
+    if (part_ != "grpo") sft();
     peak_mib_ = peak_mib();
   }
 
@@ -174,12 +176,14 @@ class SizeBench {
   StepWork work_;
   int reps_;
   std::int64_t budget_;
+  std::string part_;  ///< Empty: both.
   std::vector<Part> parts_;
   double peak_mib_ = 0;
 };
 
 int run(const std::vector<std::string>& arguments) {
   std::vector<std::string> folders;
+  std::string part;
   int reps = 5;
   double given_rate = 0;
   std::int64_t budget = 4096;
@@ -190,6 +194,8 @@ int run(const std::vector<std::string>& arguments) {
       reps = std::max(1, std::stoi(argument.substr(5)));
     } else if (argument.starts_with("budget=")) {
       budget = std::stoll(argument.substr(7));
+    } else if (argument.starts_with("part=")) {
+      part = argument.substr(5);
     } else if (argument.starts_with("rate=")) {
       given_rate = std::stod(argument.substr(5));
     } else {
@@ -205,7 +211,7 @@ int run(const std::vector<std::string>& arguments) {
   fmt::print("{}, kernels {}, {} threads, load {}\n", processor_name(), kernels::best().name,
              at::get_num_threads(), load_average());
   std::vector<SizeBench> sizes;
-  for (const std::string& folder : folders) sizes.emplace_back(folder, reps, budget).run();
+  for (const std::string& folder : folders) sizes.emplace_back(folder, reps, budget, part).run();
   const double rate = given_rate > 0 ? given_rate : floor_rate();
   for (const SizeBench& size : sizes) size.report(rate);
   fmt::print("load {}\n", load_average());
