@@ -81,6 +81,17 @@ TEST_CASE("a plan for seven billion parameters needs no memory of that size") {
   CHECK(adapted.peak() < plan.peak() / 2);
 }
 
+TEST_CASE("ranks that share the moments hold a part of them each, and everything else whole") {
+  SftConfig config;
+  PlanSettings settings = plan_settings(config, {.prompt = 80, .image = 64, .answer = 20}, 4);
+  const MemoryPlan whole = plan_memory(seven_billion(), settings);
+  config.ranks.shard = "optimizer";
+  settings = plan_settings(config, {.prompt = 80, .image = 64, .answer = 20}, 4);
+  const MemoryPlan shared = plan_memory(seven_billion(), settings);
+  CHECK(bytes_of(shared.lasting, "optimizer") == bytes_of(whole.lasting, "optimizer") / 4);
+  CHECK(whole.peak() - shared.peak() == bytes_of(whole.lasting, "optimizer") * 3 / 4);
+}
+
 TEST_CASE("the head's share of a plan grows with the vocabulary only by the rows of a chunk") {
   PlanSettings settings;
   settings.tokens = 100'000;
