@@ -140,6 +140,23 @@ void check_words(const std::string& file, const std::string& text, std::vector<F
   }
 }
 
+/// CMake splits a list at semicolons: a test of such a name becomes two that no program knows.
+void check_test_names(const std::string& file, const std::string& text, std::vector<Finding>& findings) {
+  static const std::string kCase = std::string("TEST_") + "CASE(";
+  for (std::size_t at = text.find(kCase); at != std::string::npos; at = text.find(kCase, at + 1)) {
+    bool quoted = false;
+    for (std::size_t i = at + kCase.size(); i < text.size() && (quoted || text[i] != ')'); ++i) {
+      if (text[i] == '"') quoted = !quoted;
+      if (text[i] == '\\') ++i;
+      if (!quoted || text[i] != ';') continue;
+      const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(i), '\n');
+      findings.push_back(
+          {file, static_cast<int>(line), "test-name", "a semicolon in the name of a test case"});
+      break;
+    }
+  }
+}
+
 bool skipped_folder(const fs::path& folder) {
   const std::string name = folder.filename().string();
   return (name.starts_with(".") && name != ".ci") || name.starts_with("build") || name == "runs";
@@ -152,6 +169,7 @@ std::vector<Finding> lint_file(const std::string& file, const std::string& text)
   if (is_cpp(file)) {
     check_includes(file, text, findings);
     check_lengths(file, text, findings);
+    check_test_names(file, text, findings);
   }
   check_words(file, text, findings);
   return findings;

@@ -10,7 +10,7 @@ struct Finding {
   std::string file;  ///< Relative to the root.
   int line = 0;
   std::string rule;  ///< "layer", "heavy-header", "include-path", "file-length", "function-length",
-                     ///< "machine-path", "word", "braces".
+                     ///< "machine-path", "word", "braces", "test-name".
   std::string message;
 };
 

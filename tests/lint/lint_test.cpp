@@ -114,6 +114,14 @@ TEST_CASE("a file whose braces do not match is reported, not skipped") {
   CHECK(rules("core/a.cpp", "int f() {}}\n") == Names{"braces"});
 }
 
+TEST_CASE("a name that CMake would split is found, also on a line of its own") {
+  const std::string head = std::string("TEST_") + "CASE(";
+  const auto rules = [](const std::string& text) { return lint_file("tests/a_test.cpp", text); };
+  CHECK(rules(head + "\"one; two\") {\n}\n").at(0).rule == "test-name");
+  CHECK(rules(head + "\n    \"one \"\n    \"and; two\") {\n}\n").at(0).line == 3);
+  CHECK(rules(head + "\"one, \\\"two\\\"\") {\n  f(\"a;b\");\n}\n").empty());
+}
+
 TEST_CASE("machine paths, package hosts and marks of unfinished work are found in any text") {
   const std::string slash = "/";
   for (const char* file :

@@ -179,7 +179,7 @@ TEST_CASE("rows onto a residual have the bits of product and sum, and their grad
   CHECK_THROWS_AS(linear_onto(at::zeros({2, 7}), at::zeros({2, 8}), layer.panels), Error);
 }
 
-TEST_CASE("a frozen block passes the gradient on and keeps none; what is not used of it counts as zero") {
+TEST_CASE("a frozen block passes the gradient on and keeps none, and what is not used of it counts as zero") {
   const BlockCase c{130, 64, 96, true};
   Mlp mlp(c);
   Projections p(c, false);

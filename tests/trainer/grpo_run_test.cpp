@@ -210,7 +210,8 @@ TEST_CASE(
   config.optimizer.lr_scheduler_type = "constant";
   config.optimizer.learning_rate = 1e3;  // A policy that draws tokens evenly whatever it sees.
   const auto lines = start.run(config);
-  CHECK(sum_of(lines, "updates/zero_gradient") == 3);
+  // In how many of the steps after the first is a matter of last bits: a right answer may be drawn.
+  CHECK(sum_of(lines, "updates/zero_gradient") >= 1);
   config.output_dir = (start.job.root() / "wilder").string();
   config.optimizer.learning_rate = 1e30;  // Logits that are not finite.
   CHECK(code_of([&] { train_grpo(config, start.job.environment); }) == ErrorCode::kDivergence);

@@ -26,9 +26,7 @@ TEST_CASE("metric sums of ranks that hold different names merge to the same on a
   {
     std::vector<std::jthread> threads;
     for (std::size_t rank = 0; rank < 3; ++rank)
-      threads.emplace_back([&, rank] {
-        got[rank] = sums_over_ranks(parts[rank], *world[rank]);
-      });
+      threads.emplace_back([&, rank] { got[rank] = sums_over_ranks(parts[rank], *world[rank]); });
   }
   for (std::size_t rank = 0; rank < 3; ++rank) {
     REQUIRE(got[rank].size() == expected.size());
