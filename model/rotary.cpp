@@ -7,11 +7,10 @@
 namespace ferro {
 
 std::vector<float> inverse_frequencies(double theta, std::int64_t width) {
-  std::vector<float> frequencies(static_cast<std::size_t>(width / 2));
-  for (std::size_t i = 0; i < frequencies.size(); ++i)
-    frequencies[i] =
-        static_cast<float>(1.0 / std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(width)));
-  return frequencies;
+  const at::Tensor exponents = at::arange(0, width / 2 * 2, 2, at::kFloat) / static_cast<double>(width);
+  const at::Tensor frequencies = at::pow(at::Scalar(theta), exponents).reciprocal();
+  const float* first = frequencies.const_data_ptr<float>();
+  return {first, first + frequencies.numel()};
 }
 
 RotaryTableWriter::RotaryTableWriter(std::int64_t rows, std::int64_t head_dim)

@@ -7,7 +7,8 @@
 
 namespace ferro {
 
-/// theta^(-2i / width) for i in [0, width / 2), rounded to fp32.
+/// theta^(-2i / width) for i in [0, width / 2), each operation in fp32 as in transformers: the last bit of a
+/// frequency turns a position of some thousands by more than rounding does.
 std::vector<float> inverse_frequencies(double theta, std::int64_t width);
 
 /// Fills cos and sin tables [rows, head_dim] pair by pair; element i + head_dim / 2 repeats element i. fp32

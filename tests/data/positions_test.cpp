@@ -49,10 +49,17 @@ TEST_CASE("the rules differ on video: fractions of seconds, and where text goes 
         Ids{0, 0, 1, 0, 0, 1, 0, 0, 1});
 }
 
+TEST_CASE("seconds of a video are multiplied in fp32") {
+  // torch.tensor(69) * (2 / 15) * 25 is 230; in fp64 it is 229.99..., which would be cut to 229.
+  const VisionTokens tokens{.image_token_id = kImageId, .video_token_id = kVideoId, .tokens_per_second = 25};
+  const Media media{medium({70, 2, 2}, true, 2.0 / 15)};
+  const MropePositions got = mrope_positions(Ids(70, kVideoId), media, tokens, PositionRule::kHub);
+  CHECK(got.ids[69] == 230);
+}
+
 TEST_CASE("an answer goes on where text does, which after a long video is below its last seconds") {
-  // Three frame pairs of one token, two seconds each: times 0, 4, 8. Hub: text at 9. Transformers 5: text at
-  // 0
-  // + max(1, 1) = 1, though the largest position is 8.
+  // Three frame pairs of one token, two seconds each: times 0, 4, 8. Hub: text at 9. Transformers 5:
+  // text at 0 + max(1, 1) = 1, though the largest position is 8.
   const Ids ids{kVideoId, kVideoId, kVideoId, 7};
   const Media media{medium({3, 2, 2}, true, 2.0)};
   const MropePositions hub = mrope_positions(ids, media, kImageAndVideo, PositionRule::kHub);
