@@ -15,23 +15,30 @@ using nlohmann::json;
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 constexpr int kMaxDepth = 16;
 
+/// The file's object. Error{kIo}, Error{kData}.
+json read_object(const std::filesystem::path& file) {
+  json root;
+  try {
+    root = json::parse(read_file(file, kMaxConfigBytes), [&](int depth, json::parse_event_t, json&) {
+      if (depth > kMaxDepth)
+        fail(ErrorCode::kData, "{}: nested more than {} levels deep", file.string(), kMaxDepth);
+      return true;
+    });
+  } catch (const json::exception& error) {
+    fail(ErrorCode::kData, "{}: not valid JSON: {}", file.string(), error.what());
+  }
+  if (!root.is_object()) fail(ErrorCode::kData, "{}: not a JSON object", file.string());
+  return root;
+}
+
 class Reader {
  public:
-  explicit Reader(const std::filesystem::path& file) : file_(file.string()) {
-    try {
-      root_ = json::parse(read_file(file, kMaxConfigBytes), [this](int depth, json::parse_event_t, json&) {
-        if (depth > kMaxDepth)
-          fail(ErrorCode::kData, "{}: nested more than {} levels deep", file_, kMaxDepth);
-        return true;
-      });
-    } catch (const json::exception& error) {
-      fail(ErrorCode::kData, "{}: not valid JSON: {}", file_, error.what());
-    }
-    if (!root_.is_object()) fail(ErrorCode::kData, "{}: not a JSON object", file_);
-  }
+  /// `place`: what the keys' names begin with in errors.
+  Reader(const std::filesystem::path& file, const char* place, json object)
+      : file_(file.string()), place_(place), root_(std::move(object)) {}
 
   [[noreturn]] void wrong(const char* key, const char* what) const {
-    fail(ErrorCode::kData, "{}: `{}` {}", file_, key, what);
+    fail(ErrorCode::kData, "{}: `{}{}` {}", file_, place_, key, what);
   }
 
   const json* find(const char* key) const { return find_in(root_, key); }
@@ -80,7 +87,7 @@ class Reader {
   }
 
  private:
-  std::string file_;
+  std::string file_, place_;
   json root_;
 };
 
@@ -115,10 +122,7 @@ void check(const Reader& reader, const ImageProcessorConfig& config) {
   }
 }
 
-}  // namespace
-
-ImageProcessorConfig ImageProcessorConfig::load(const std::filesystem::path& preprocessor_config_json) {
-  const Reader reader(preprocessor_config_json);
+ImageProcessorConfig read_config(const Reader& reader) {
   ImageProcessorConfig config;
   reader.integer(reader.find("patch_size"), "patch_size", config.patch_size);
   reader.integer(reader.find("temporal_patch_size"), "temporal_patch_size", config.temporal_patch_size);
@@ -134,6 +138,23 @@ ImageProcessorConfig ImageProcessorConfig::load(const std::filesystem::path& pre
                  config.max_decoded_pixels);
   check(reader, config);
   return config;
+}
+
+}  // namespace
+
+ImageProcessorConfig ImageProcessorConfig::load(const std::filesystem::path& preprocessor_config_json) {
+  return read_config(Reader(preprocessor_config_json, "", read_object(preprocessor_config_json)));
+}
+
+std::optional<ImageProcessorConfig> ImageProcessorConfig::load_nested(
+    const std::filesystem::path& processor_config_json) {
+  constexpr const char* kKey = "image_processor";
+  json root = read_object(processor_config_json);
+  const auto found = root.find(kKey);
+  if (found == root.end() || found->is_null()) return std::nullopt;
+  if (!found->is_object())
+    fail(ErrorCode::kData, "{}: `{}` is not an object", processor_config_json.string(), kKey);
+  return read_config(Reader(processor_config_json, "image_processor.", std::move(*found)));
 }
 
 void ImageProcessorConfig::save(const std::filesystem::path& preprocessor_config_json) const {
@@ -154,6 +175,16 @@ void ImageProcessorConfig::save(const std::filesystem::path& preprocessor_config
       {"ferro_max_decoded_pixels", max_decoded_pixels},
   };
   write_file_atomically(preprocessor_config_json, root.dump(2) + "\n");
+}
+
+std::optional<FoundImageProcessor> find_image_processor(const std::filesystem::path& model_folder) {
+  const std::filesystem::path nested = model_folder / "processor_config.json",
+                              flat = model_folder / "preprocessor_config.json";
+  if (std::filesystem::exists(nested))
+    if (const auto config = ImageProcessorConfig::load_nested(nested))
+      return FoundImageProcessor{nested, *config};
+  if (std::filesystem::exists(flat)) return FoundImageProcessor{flat, ImageProcessorConfig::load(flat)};
+  return std::nullopt;
 }
 
 }  // namespace ferro

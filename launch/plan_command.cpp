@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,9 +32,9 @@ struct PlanOptions {
 
 /// Tokens of the largest image that the model's processor lets through; 256 without a processor.
 std::int64_t largest_image(const fs::path& folder) {
-  const fs::path file = folder / "preprocessor_config.json";
-  if (!fs::exists(file)) return 256;
-  const ImageProcessorConfig images = ImageProcessorConfig::load(file);
+  const std::optional<FoundImageProcessor> found = find_image_processor(folder);
+  if (!found) return 256;
+  const ImageProcessorConfig& images = found->config;
   const std::int64_t side = std::int64_t{images.patch_size} * images.merge_size;
   const std::int64_t pixels =
       images.forced_size > 0 ? std::int64_t{images.forced_size} * images.forced_size : images.max_pixels;

@@ -4,19 +4,25 @@
 
 namespace ferro {
 
-ImageProcessorConfig load_image_processor(const std::filesystem::path& model_folder,
-                                          const ModelConfig& config) {
-  const std::filesystem::path file = model_folder / "preprocessor_config.json";
-  const ImageProcessorConfig processor = ImageProcessorConfig::load(file);
+FoundImageProcessor load_image_processor(const std::filesystem::path& model_folder,
+                                         const ModelConfig& config) {
+  const std::optional<FoundImageProcessor> found = find_image_processor(model_folder);
+  if (!found)
+    fail(ErrorCode::kIo,
+         "{}: no preprocessor_config.json, and no processor_config.json with an `image_processor`: one of "
+         "them "
+         "says how pictures are processed",
+         model_folder.string());
+  const ImageProcessorConfig& processor = found->config;
   const auto require_equal = [&](const char* key, std::int64_t here, std::int64_t model) {
     if (here != model)
       fail(ErrorCode::kData, "{}: {} is {}, but the model's config.json says {}: the two files must agree",
-           file.string(), key, here, model);
+           found->file.string(), key, here, model);
   };
   require_equal("patch_size", processor.patch_size, config.vision.patch_size);
   require_equal("temporal_patch_size", processor.temporal_patch_size, config.vision.temporal_patch_size);
   require_equal("merge_size", processor.merge_size, config.vision.spatial_merge_size);
-  return processor;
+  return *found;
 }
 
 }  // namespace ferro

@@ -113,14 +113,14 @@ std::string dtype_in(const fs::path& config_json) {
 
 /// A line about the folder's image processor, or a problem when it is not the model's.
 void check_processor(const fs::path& folder, const ModelConfig& config, Inspection& inspection) {
-  if (!fs::exists(folder / "preprocessor_config.json")) return;
   try {
-    const ImageProcessorConfig processor = load_image_processor(folder, config);
-    inspection.report += fmt::format("images   patches and merge as config.json says, {} to {} pixels{}\n",
-                                     processor.min_pixels, processor.max_pixels,
-                                     processor.forced_size > 0
-                                         ? fmt::format(", each resized to {0} x {0}", processor.forced_size)
-                                         : std::string());
+    if (!find_image_processor(folder)) return;
+    const auto [file, processor] = load_image_processor(folder, config);
+    inspection.report += fmt::format(
+        "images   {}: patches and merge as config.json says, {} to {} pixels{}\n", file.filename().string(),
+        processor.min_pixels, processor.max_pixels,
+        processor.forced_size > 0 ? fmt::format(", each resized to {0} x {0}", processor.forced_size)
+                                  : std::string());
   } catch (const Error& error) {
     inspection.problems.emplace_back(error.what());
   }

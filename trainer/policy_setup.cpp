@@ -67,7 +67,7 @@ std::string label_of(const Row& row) {
 PromptSource::PromptSource(const fs::path& model_folder, const ModelConfig& config, const DataConfig& data,
                            const AugmentConfig& augmentation, const TrainEnvironment& environment)
     : tokenizer_(Tokenizer::load(model_folder)),
-      images_(environment.make_loader(load_image_processor(model_folder, config), augmentation,
+      images_(environment.make_loader(load_image_processor(model_folder, config).config, augmentation,
                                       static_cast<std::size_t>(data.image_cache_entries))),
       prompts_(std::make_unique<PromptBuilder>(tokenizer_, *images_, config.vision_tokens(),
                                                prompt_options_of(data))) {}

@@ -73,6 +73,62 @@ TEST_CASE("a damaged file is an error, never a crash") {
   }
 }
 
+constexpr const char* kNested = R"({"image_processor": {"patch_size": 12, "size": {"shortest_edge": 576,
+  "longest_edge": 2304}, "ferro_standardize": true}, "processor_class": "Qwen2_5_VLProcessor",
+  "video_processor": {"patch_size": 7, "size": {"longest_edge": 99}}})";
+
+TEST_CASE("a folder whose image processor is nested in processor_config.json is read from there") {
+  const testing::TemporaryFolder folder;
+  CHECK_FALSE(find_image_processor(folder.path()));
+  folder.write("processor_config.json", kNested);
+  const auto found = find_image_processor(folder.path());
+  REQUIRE(found);
+  CHECK(found->file == folder.path() / "processor_config.json");
+  CHECK(found->config.patch_size == 12);
+  CHECK(found->config.min_pixels == 576);
+  CHECK(found->config.max_pixels == 2304);
+  CHECK(found->config.standardize);
+}
+
+TEST_CASE("of two files the nested image processor wins whole, and one without it gives way") {
+  const testing::TemporaryFolder folder;
+  folder.write("preprocessor_config.json", R"({"patch_size": 16, "merge_size": 4, "max_pixels": 34560})");
+  folder.write("processor_config.json", kNested);
+  const auto nested = find_image_processor(folder.path());
+  REQUIRE(nested);
+  CHECK(nested->config.max_pixels == 2304);
+  // Not named in the nested object: the default, not the other file's 4.
+  CHECK(nested->config.merge_size == 2);
+  for (const char* text : {R"({"processor_class": "Qwen2_5_VLProcessor", "patch_size": 3})",
+                           R"({"image_processor": null})", R"({"video_processor": {"patch_size": 7}})"}) {
+    folder.write("processor_config.json", text);
+    const auto flat = find_image_processor(folder.path());
+    REQUIRE(flat);
+    CHECK(flat->file == folder.path() / "preprocessor_config.json");
+    CHECK(flat->config.patch_size == 16);
+    CHECK(flat->config.max_pixels == 34560);
+  }
+}
+
+TEST_CASE(
+    "a damaged processor_config.json is an error that says what is wrong, beside a whole other file too") {
+  const testing::TemporaryFolder folder;
+  folder.write("preprocessor_config.json", "{}");
+  const auto refuses = [&](const std::string& text, const std::string& what) {
+    folder.write("processor_config.json", text);
+    CHECK_THROWS_WITH(find_image_processor(folder.path()),
+                      Catch::Contains("processor_config.json") && Catch::Contains(what));
+  };
+  refuses("", "not valid JSON");
+  refuses("[]", "not a JSON object");
+  refuses(std::string(100000, '['), "nested more than 16 levels deep");
+  refuses(R"({"image_processor": 5})", "`image_processor` is not an object");
+  refuses(R"({"image_processor": [{}]})", "`image_processor` is not an object");
+  refuses(R"({"image_processor": {"patch_size": 0}})", "`image_processor.patch_size`");
+  refuses(R"({"image_processor": {"do_resize": false}})", "`image_processor.do_resize`");
+  refuses(R"({"image_processor": {"size": [1, 2]}})", "`image_processor.size`");
+}
+
 TEST_CASE("the published file's values are the defaults") {
   const auto folder = testing::tokenizer_dir();
   FERRO_SKIP_UNLESS(folder, "the Qwen2.5-VL tokenizer folder");

@@ -187,6 +187,30 @@ TEST_CASE("a processor that cuts other patches than the model takes is a problem
              Catch::Contains("merge_size is 3") && Catch::Contains("config.json says 2"));
 }
 
+TEST_CASE("the image processor that a report shows is the nested one where there is one") {
+  const ScratchFolder scratch;
+  const fs::path folder = scratch / "model";
+  save_model(small_model(true, true), folder, {});
+  ImageProcessorConfig processor;
+  processor.patch_size = 4;
+  processor.save(folder / "preprocessor_config.json");
+  write_file_atomically(folder / "processor_config.json",
+                        R"({"image_processor": {"patch_size": 4, "size": {"shortest_edge": 64,
+                            "longest_edge": 2304}}})");
+  CHECK_THAT(inspect_model(folder, false).report,
+             Catch::Contains("images   processor_config.json: ") && Catch::Contains("64 to 2304 pixels"));
+  fs::remove(folder / "preprocessor_config.json");
+  CHECK_THAT(inspect_model(folder, false).report, Catch::Contains("64 to 2304 pixels"));
+  write_file_atomically(folder / "processor_config.json", R"({"image_processor": {"patch_size": 7}})");
+  const Inspection inspection = inspect_model(folder, false);
+  REQUIRE(inspection.problems.size() == 1);
+  CHECK_THAT(inspection.problems[0], Catch::Contains("processor_config.json: patch_size is 7") &&
+                                         Catch::Contains("config.json says 4"));
+  // An older processor_config.json says nothing of pictures.
+  write_file_atomically(folder / "processor_config.json", R"({"processor_class": "Qwen2_5_VLProcessor"})");
+  CHECK(inspect_model(folder, false).problems.empty());
+}
+
 TEST_CASE("what is neither a folder nor a configuration is refused") {
   const ScratchFolder scratch;
   testing::expect_error(ErrorCode::kIo, [&] { inspect_model(scratch / "nothing", false); }, {"nothing"});

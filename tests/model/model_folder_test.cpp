@@ -7,6 +7,7 @@
 
 #include "core/atomic_file.h"
 #include "core/checksum.h"
+#include "model/image_processor.h"
 #include "model/safetensors.h"
 #include "model/tensor_names.h"
 #include "tests/core/expect_error.h"
@@ -77,18 +78,58 @@ TEST_CASE("saving in bfloat16 rounds once and says so in config.json") {
   CHECK(config.at("dtype") == "bfloat16");
 }
 
-TEST_CASE("tokenizer, template and preprocessor files come along, and nothing else") {
+TEST_CASE("tokenizer, template, processor and generation files come along to the byte, and nothing else") {
+  // All that transformers' tokenizer, processor and generation look for in a folder.
+  const char* const names[] = {"tokenizer.json",
+                               "tokenizer_config.json",
+                               "special_tokens_map.json",
+                               "added_tokens.json",
+                               "vocab.json",
+                               "merges.txt",
+                               "chat_template.json",
+                               "chat_template.jinja",
+                               "preprocessor_config.json",
+                               "video_preprocessor_config.json",
+                               "processor_config.json",
+                               "generation_config.json"};
   const ScratchFolder scratch;
-  fs::create_directories(scratch / "source");
-  for (const char* name :
-       {"tokenizer.json", "chat_template.json", "preprocessor_config.json", "notes.txt", "config.json"})
-    write_file_atomically(scratch / "source" / name, std::string("content of ") + name);
-  save_model(small_model(true, true), scratch / "model", scratch / "source");
-  CHECK(read_file(scratch / "model" / "tokenizer.json") == "content of tokenizer.json");
-  CHECK(fs::exists(scratch / "model" / "chat_template.json"));
-  CHECK(fs::exists(scratch / "model" / "preprocessor_config.json"));
-  CHECK_FALSE(fs::exists(scratch / "model" / "notes.txt"));
-  CHECK(ModelConfig::load(scratch / "model" / "config.json").text.vocab_size == 67);
+  const fs::path source = scratch / "source", saved = scratch / "model";
+  fs::create_directories(source);
+  const auto content = [](const std::string& name) { return "content of " + name + "\r\n\xff"; };
+  for (const char* name : names) write_file_atomically(source / name, content(name));
+  for (const char* name : {"notes.txt", "config.json"}) write_file_atomically(source / name, "other");
+  save_model(small_model(true, true), saved, source);
+  for (const char* name : names) {
+    INFO(name);
+    REQUIRE(fs::exists(saved / name));
+    CHECK(read_file(saved / name) == content(name));
+  }
+  CHECK_FALSE(fs::exists(saved / "notes.txt"));
+  CHECK(ModelConfig::load(saved / "config.json").text.vocab_size == 67);
+  // Beside them config.json and model.safetensors.
+  CHECK(std::distance(fs::directory_iterator(saved), fs::directory_iterator()) ==
+        static_cast<std::ptrdiff_t>(std::size(names)) + 2);
+}
+
+TEST_CASE("a saved model processes pictures as its source, whichever file says how") {
+  const ScratchFolder scratch;
+  const fs::path source = scratch / "source", saved = scratch / "model";
+  const Model model = small_model(true, true);
+  fs::create_directories(source);
+  testing::expect_error(ErrorCode::kIo, [&] { load_image_processor(source, model.config); },
+                        {"preprocessor_config.json", "processor_config.json", "image_processor"});
+  write_file_atomically(source / "processor_config.json",
+                        R"({"image_processor": {"patch_size": 4, "max_pixels": 2304, "min_pixels": 64}})");
+  save_model(model, saved, source);
+  CHECK(load_image_processor(saved, model.config).config.max_pixels == 2304);
+  ImageProcessorConfig other;
+  other.patch_size = 4;
+  other.save(source / "preprocessor_config.json");
+  save_model(model, saved, source);
+  CHECK(load_image_processor(saved, model.config).config.max_pixels == 2304);
+  fs::remove(source / "processor_config.json");
+  save_model(model, saved, source);
+  CHECK(load_image_processor(saved, model.config).config.max_pixels == other.max_pixels);
 }
 
 TEST_CASE("an existing model is replaced whole, and a folder that is no model is left alone") {
