@@ -34,6 +34,8 @@ class ConfigReader {
   }
 
   bool has(const char* key) const { return object_.contains(key) && !object_.at(key).is_null(); }
+  bool is_null(const char* key) const { return object_.contains(key) && object_.at(key).is_null(); }
+  bool empty() const { return object_.empty(); }
 
   ConfigReader child(const char* key) const { return ConfigReader(value(key), file_, prefix_ + key + "."); }
 
@@ -42,8 +44,9 @@ class ConfigReader {
     if (number < 1 || number > max) bad(key, fmt::format("{} is not in [1, {}]", number, max));
     return number;
   }
+  /// null is refused like any other value that is no number.
   std::int64_t extent_or(const char* key, std::int64_t absent, std::int64_t max) const {
-    return has(key) ? extent(key, max) : absent;
+    return object_.contains(key) ? extent(key, max) : absent;
   }
 
   double number(const char* key, double absent) const {
@@ -99,7 +102,7 @@ class ConfigReader {
 
  private:
   const json& value(const char* key) const {
-    if (!has(key)) bad(key, "missing");
+    if (!has(key)) bad(key, is_null(key) ? "null" : "missing");
     return object_.at(key);
   }
   std::int64_t integer(const json& found, const char* key) const {
@@ -113,6 +116,20 @@ class ConfigReader {
   const json& object_;
   std::string file_, prefix_;
 };
+
+/// The object that rotary settings are read from, null where there is none. As transformers: rope_scaling
+/// unless it is empty, whatever rope_parameters says.
+const char* rope_key(const ConfigReader& reader) {
+  if (reader.has("rope_scaling") && !reader.child("rope_scaling").empty()) return "rope_scaling";
+  return reader.has("rope_parameters") ? "rope_parameters" : nullptr;
+}
+
+/// That object's own, else the one beside it.
+double read_rope_theta(const ConfigReader& reader, double absent) {
+  const double beside = reader.number("rope_theta", absent);
+  const char* key = rope_key(reader);
+  return key == nullptr ? beside : reader.child(key).number("rope_theta", beside);
+}
 
 // Values of absent keys are the defaults of transformers' Qwen2_5_VLVisionConfig: older versions leave out
 // what equals them.
@@ -132,8 +149,7 @@ VisionConfig read_vision(const ConfigReader& reader) {
   vision.tokens_per_second = reader.number("tokens_per_second", 4.0);
   if (reader.has("fullatt_block_indexes"))
     vision.fullatt_block_indexes = reader.integers("fullatt_block_indexes");
-  if (reader.has("rope_parameters"))
-    vision.rope_theta = reader.child("rope_parameters").number("rope_theta", vision.rope_theta);
+  vision.rope_theta = read_rope_theta(reader, 10000.0);
   if (reader.text("hidden_act", "silu") != "silu") reader.bad("hidden_act", "only silu is known");
 
   if (vision.hidden_size % vision.num_heads != 0 || vision.head_dim() % 4 != 0)
@@ -145,10 +161,17 @@ VisionConfig read_vision(const ConfigReader& reader) {
 }
 
 std::vector<std::int64_t> read_mrope_section(const ConfigReader& reader, std::int64_t head_dim) {
-  const char* rope_key = reader.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-  const ConfigReader rope = reader.child(rope_key);
-  const std::string type = rope.text("rope_type", rope.text("type", "default").c_str());
+  const char* key = rope_key(reader);
+  const ConfigReader rope = key == nullptr ? reader : reader.child(key);
+  const std::string type =
+      key == nullptr ? "default" : rope.text("rope_type", rope.text("type", "default").c_str());
   if (type != "default" && type != "mrope") rope.bad("rope_type", fmt::format("\"{}\" is not known", type));
+  if (key == nullptr || !rope.has("mrope_section")) {
+    if (head_dim != 128)
+      rope.bad("mrope_section",
+               fmt::format("missing; its default 16, 24, 24 is for heads of 128, these have {}", head_dim));
+    return {16, 24, 24};
+  }
   const std::vector<std::int64_t> section = rope.integers("mrope_section");
   if (section.size() != 3) rope.bad("mrope_section", fmt::format("{} sections instead of 3", section.size()));
   std::int64_t sum = 0;
@@ -161,14 +184,17 @@ std::vector<std::int64_t> read_mrope_section(const ConfigReader& reader, std::in
   return section;
 }
 
+// Absent keys have the defaults of transformers' Qwen2_5_VLTextConfig, the shape of the 72B model.
 TextConfig read_text(const ConfigReader& reader) {
   TextConfig text;
-  text.vocab_size = reader.extent("vocab_size", kMaxExtent);
-  text.hidden_size = reader.extent("hidden_size", kMaxWidth);
-  text.intermediate_size = reader.extent("intermediate_size", kMaxWidth);
-  text.num_hidden_layers = reader.extent("num_hidden_layers", kMaxBlocks);
-  text.num_attention_heads = reader.extent("num_attention_heads", kMaxWidth);
-  text.num_key_value_heads = reader.extent("num_key_value_heads", kMaxWidth);
+  text.vocab_size = reader.extent_or("vocab_size", 152064, kMaxExtent);
+  text.hidden_size = reader.extent_or("hidden_size", 8192, kMaxWidth);
+  text.intermediate_size = reader.extent_or("intermediate_size", 29568, kMaxWidth);
+  text.num_hidden_layers = reader.extent_or("num_hidden_layers", 80, kMaxBlocks);
+  text.num_attention_heads = reader.extent_or("num_attention_heads", 64, kMaxWidth);
+  text.num_key_value_heads = reader.is_null("num_key_value_heads")
+                                 ? text.num_attention_heads
+                                 : reader.extent_or("num_key_value_heads", 8, kMaxWidth);
   text.max_position_embeddings = reader.extent_or("max_position_embeddings", 32768, kMaxExtent);
   text.rms_norm_eps = reader.number("rms_norm_eps", 1e-5);
   if (text.hidden_size % text.num_attention_heads != 0 || text.head_dim() % 2 != 0)
@@ -177,9 +203,7 @@ TextConfig read_text(const ConfigReader& reader) {
   if (text.num_attention_heads % text.num_key_value_heads != 0)
     reader.bad("num_key_value_heads", fmt::format("{} does not divide {} heads", text.num_key_value_heads,
                                                   text.num_attention_heads));
-  text.rope_theta = reader.number("rope_theta", 1e6);
-  if (reader.has("rope_parameters"))
-    text.rope_theta = reader.child("rope_parameters").number("rope_theta", text.rope_theta);
+  text.rope_theta = read_rope_theta(reader, 1e6);
   text.mrope_section = read_mrope_section(reader, text.head_dim());
   if (reader.boolean("use_sliding_window", false))
     reader.bad("use_sliding_window", "sliding windows are not part of this model");
@@ -204,22 +228,25 @@ ModelConfig ModelConfig::load(const std::filesystem::path& config_json) {
   const std::string type = top.text("model_type", "");
   if (type != "qwen2_5_vl") top.bad("model_type", fmt::format("\"{}\" is not qwen2_5_vl", type));
 
-  const bool nested = top.has("text_config") && top.child("text_config").has("hidden_size");
-  const ConfigReader text = nested ? top.child("text_config") : top;
+  const ConfigReader text = top.has("text_config") ? top.child("text_config") : top;
   // An id may stand in either object, whatever the layout.
   const auto token_id = [&](const char* key, std::int32_t absent) {
     return top.has(key) ? top.token_id(key, absent) : text.token_id(key, absent);
   };
 
   ModelConfig config;
-  config.vision = read_vision(top.child("vision_config"));
+  const json no_keys = json::object();
+  config.vision =
+      read_vision(top.has("vision_config") ? top.child("vision_config")
+                                           : ConfigReader(no_keys, config_json.string(), "vision_config."));
   config.text = read_text(text);
   if (config.vision.out_hidden_size != config.text.hidden_size)
     top.bad("vision_config.out_hidden_size",
             fmt::format("{}, but the text model's hidden_size is {}", config.vision.out_hidden_size,
                         config.text.hidden_size));
-  config.tie_word_embeddings = top.has("tie_word_embeddings") ? top.boolean("tie_word_embeddings", false)
-                                                              : text.boolean("tie_word_embeddings", false);
+  // transformers 5 forwards the text model's true to the top, which is false by default.
+  config.tie_word_embeddings =
+      top.boolean("tie_word_embeddings", false) || text.boolean("tie_word_embeddings", false);
   config.image_token_id = token_id("image_token_id", config.image_token_id);
   config.video_token_id = token_id("video_token_id", config.video_token_id);
   config.vision_start_token_id = token_id("vision_start_token_id", config.vision_start_token_id);

@@ -30,8 +30,8 @@ struct TextConfig {
 };
 
 /// config.json of Qwen2.5-VL, read from either layout (flat as on the hub, nested as transformers 5 writes
-/// it). The text model's shape must be in the file; keys of the vision part that are absent have the defaults
-/// of transformers' configuration class.
+/// it: where there is a text_config). Absent keys have the defaults of transformers' configuration classes;
+/// where two keys say the same thing, the one counts that transformers 5 reads.
 struct ModelConfig {
   VisionConfig vision;
   TextConfig text;
@@ -52,8 +52,8 @@ struct ModelConfig {
   /// What ends an answer, the one place that says so: generation_config.json's end ids; where it has none,
   /// those of config.json and the padding id.
   std::vector<std::int32_t> stop_ids() const;
-  /// Nested, as transformers 5 reads and writes it; `dtype` names the weights' ("float32", "bfloat16").
-  /// Atomic. Error{kIo}.
+  /// Nested, with the keys that transformers 5 and 4 read; `dtype` names the weights' ("float32",
+  /// "bfloat16"). Atomic. Error{kIo}.
   void save(const std::filesystem::path& config_json, const std::string& dtype = "float32") const;
   /// generation_config.json: the special ids, with all of stop_ids() as its end ids. Atomic. Error{kIo}.
   void save_generation_config(const std::filesystem::path& generation_config_json) const;

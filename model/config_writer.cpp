@@ -27,6 +27,8 @@ json text_json(const ModelConfig& config) {
   const TextConfig& text = config.text;
   std::vector<std::int32_t> ends{config.eos_token_id};
   ends.insert(ends.end(), config.further_eos_token_ids.begin(), config.further_eos_token_ids.end());
+  // transformers 4 reads rope_scaling, rope_theta and tie_word_embeddings of the text model, transformers 5
+  // rope_parameters and the tie at the top.
   return {
       {"attention_dropout", 0.0},
       {"bos_token_id", id_or_null(config.bos_token_id)},
@@ -47,7 +49,11 @@ json text_json(const ModelConfig& config) {
       {"rms_norm_eps", text.rms_norm_eps},
       {"rope_parameters",
        {{"mrope_section", text.mrope_section}, {"rope_theta", text.rope_theta}, {"rope_type", "default"}}},
+      {"rope_scaling",
+       {{"mrope_section", text.mrope_section}, {"rope_type", "default"}, {"type", "default"}}},
+      {"rope_theta", text.rope_theta},
       {"sliding_window", nullptr},
+      {"tie_word_embeddings", config.tie_word_embeddings},
       {"use_cache", true},
       {"use_sliding_window", false},
       {"vocab_size", text.vocab_size}};

@@ -105,6 +105,12 @@ struct ConfigCounts {
   std::size_t compared = 0, different = 0;
 };
 
+/// What ferro writes for transformers 4, which reads these where transformers 5 reads other keys.
+bool is_for_transformers_4(const std::string& path) {
+  return path == "text_config.rope_scaling" || path == "text_config.rope_theta" ||
+         path == "text_config.tie_word_embeddings";
+}
+
 /// Same keys, same values. A pad id that is null there is the begin id here; the window layers mean nothing
 /// without windows.
 void compare_config(const json& ours, const json& reference, const std::string& path, ConfigCounts& counts) {
@@ -116,6 +122,7 @@ void compare_config(const json& ours, const json& reference, const std::string& 
   for (const auto& [key, value] : ours.items()) {
     INFO(path << key << ": " << value);
     if (!reference.contains(key)) {
+      if (is_for_transformers_4(path + key)) continue;
       UNSCOPED_INFO("transformers does not write this key");
       expect(false);
     } else if (value.is_object()) {
@@ -127,9 +134,7 @@ void compare_config(const json& ours, const json& reference, const std::string& 
   }
   for (const auto& [key, value] : reference.items()) {
     INFO(path << key);
-    // The head's tie stands at the top; transformers repeats it where a caller had set it there.
-    expect(ours.contains(key) || key == "transformers_version" ||
-           path + key == "text_config.tie_word_embeddings");
+    expect(ours.contains(key) || key == "transformers_version");
   }
 }
 

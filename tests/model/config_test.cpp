@@ -34,7 +34,7 @@ void flatten(json& root) {
   const json text = root["text_config"];
   root.erase("text_config");
   for (const auto& [key, value] : text.items())
-    if (key != "model_type" && key != "rope_parameters") root[key] = value;
+    if (key != "model_type" && key != "rope_parameters" && key != "tie_word_embeddings") root[key] = value;
   root["rope_scaling"] = {{"mrope_section", text["rope_parameters"]["mrope_section"]}, {"type", "mrope"}};
   root["rope_theta"] = text["rope_parameters"]["rope_theta"];
   root["vision_config"]["in_chans"] = root["vision_config"]["in_channels"];
@@ -145,6 +145,126 @@ TEST_CASE("a generation_config.json that ferro writes lets others end answers wh
   CHECK(written(-1, -1, {}) == json());
 }
 
+TEST_CASE("the head is tied where either the top or text_config says so") {
+  const ScratchFolder scratch;
+  const auto tied = [&](const json& top, const json& text) {
+    return ModelConfig::load(edited(scratch,
+                                    [&](json& root) {
+                                      root.erase("tie_word_embeddings");
+                                      root["text_config"].erase("tie_word_embeddings");
+                                      if (!top.is_null()) root["tie_word_embeddings"] = top;
+                                      if (!text.is_null()) root["text_config"]["tie_word_embeddings"] = text;
+                                    }))
+        .tie_word_embeddings;
+  };
+  // What Qwen2_5_VLConfig of transformers 5.17 makes of each; null here: the key is absent.
+  const json absent;
+  CHECK(tied(true, true));
+  CHECK(tied(true, false));
+  CHECK(tied(true, absent));
+  CHECK(tied(false, true));
+  CHECK_FALSE(tied(false, false));
+  CHECK_FALSE(tied(false, absent));
+  CHECK(tied(absent, true));
+  CHECK_FALSE(tied(absent, false));
+  CHECK_FALSE(tied(absent, absent));
+}
+
+TEST_CASE("of several rotary settings those count that transformers takes") {
+  const ScratchFolder scratch;
+  struct Rope {
+    double theta;
+    std::vector<std::int64_t> section;
+    bool operator==(const Rope&) const = default;
+  };
+  const auto text_rope = [&](const std::string& keys) {
+    const ModelConfig config = ModelConfig::load(edited(scratch, [&](json& root) {
+      for (const char* key : {"rope_scaling", "rope_parameters", "rope_theta"})
+        root["text_config"].erase(key);
+      root["text_config"].update(json::parse(keys));
+    }));
+    return Rope{config.text.rope_theta, config.text.mrope_section};
+  };
+  // text_config.rope_parameters of transformers 5.17's Qwen2_5_VLConfig for the same keys.
+  const std::string parameters =
+      R"("rope_parameters": {"mrope_section": [3, 1, 1], "rope_theta": 3e4, "rope_type": "default"})";
+  CHECK(text_rope("{" + parameters + R"(, "rope_theta": 5e4,
+      "rope_scaling": {"mrope_section": [1, 2, 2], "type": "mrope", "rope_theta": 7e4}})") ==
+        Rope{7e4, {1, 2, 2}});
+  CHECK(text_rope("{" + parameters + R"(, "rope_theta": 5e4,
+      "rope_scaling": {"mrope_section": [1, 2, 2], "type": "mrope"}})") == Rope{5e4, {1, 2, 2}});
+  CHECK(text_rope("{" + parameters + R"(, "rope_scaling": {"mrope_section": [1, 2, 2]}})") ==
+        Rope{1e6, {1, 2, 2}});
+  CHECK(text_rope("{" + parameters + R"(, "rope_theta": 5e4, "rope_scaling": {}})") == Rope{3e4, {3, 1, 1}});
+  CHECK(text_rope("{" + parameters + R"(, "rope_theta": 5e4, "rope_scaling": null})") ==
+        Rope{3e4, {3, 1, 1}});
+  CHECK(text_rope(R"({"rope_parameters": {"mrope_section": [3, 1, 1]}, "rope_theta": 5e4})") ==
+        Rope{5e4, {3, 1, 1}});
+
+  const auto vision_theta = [&](const std::string& keys) {
+    return ModelConfig::load(edited(scratch,
+                                    [&](json& root) {
+                                      root["vision_config"].erase("rope_parameters");
+                                      root["vision_config"].update(json::parse(keys));
+                                    }))
+        .vision.rope_theta;
+  };
+  CHECK(vision_theta(R"({"rope_scaling": {"rope_theta": 7e4}, "rope_parameters": {"rope_theta": 3e4}})") ==
+        7e4);
+  CHECK(vision_theta(R"({"rope_theta": 6e4, "rope_scaling": {"type": "default"}})") == 6e4);
+  CHECK(vision_theta("{}") == 1e4);
+}
+
+TEST_CASE("absent keys of the text and vision parts have the defaults of transformers' classes") {
+  const ScratchFolder scratch;
+  const auto path = scratch / "config.json";
+  // transformers 5.17: Qwen2_5_VLConfig(text_config={}, vision_config={"hidden_size": 1280,
+  // "out_hidden_size": 8192}); the sections are the default of its rotary module.
+  write_file_atomically(path, R"({"model_type": "qwen2_5_vl", "hidden_size": 2048, "text_config": {},
+      "vision_config": {"hidden_size": 1280, "out_hidden_size": 8192}})");
+  ModelConfig config = ModelConfig::load(path);
+  CHECK(config.text.vocab_size == 152064);
+  CHECK(config.text.hidden_size == 8192);
+  CHECK(config.text.intermediate_size == 29568);
+  CHECK(config.text.num_hidden_layers == 80);
+  CHECK(config.text.num_attention_heads == 64);
+  CHECK(config.text.num_key_value_heads == 8);
+  CHECK(config.text.max_position_embeddings == 32768);
+  CHECK(config.text.rms_norm_eps == 1e-5);
+  CHECK(config.text.rope_theta == 1e6);
+  CHECK(config.text.mrope_section == std::vector<std::int64_t>{16, 24, 24});
+  CHECK_FALSE(config.tie_word_embeddings);
+
+  // Qwen2_5_VLConfig(hidden_size=3584, num_attention_heads=28, num_key_value_heads=None): flat, no vision
+  // part.
+  write_file_atomically(path, R"({"model_type": "qwen2_5_vl", "hidden_size": 3584, "num_attention_heads": 28,
+      "num_key_value_heads": null})");
+  config = ModelConfig::load(path);
+  CHECK(config.text.num_key_value_heads == 28);
+  CHECK(config.text.num_hidden_layers == 80);
+  CHECK(config.vision.depth == 32);
+  CHECK(config.vision.hidden_size == 3584);
+  CHECK(config.vision.num_heads == 16);
+  CHECK(config.vision.intermediate_size == 3420);
+  CHECK(config.vision.out_hidden_size == 3584);
+}
+
+TEST_CASE("a written config.json also has the keys that transformers 4 reads") {
+  const ScratchFolder scratch;
+  for (const bool tied : {true, false}) {
+    ModelConfig config = testing::small_config(tied);
+    config.text.rope_theta = 5e4;
+    config.save(scratch / "config.json");
+    const json text = json::parse(read_file(scratch / "config.json")).at("text_config");
+    // transformers 4.57 without the first: TypeError; without the last: a head of its own, at random.
+    CHECK(text.at("rope_scaling") ==
+          json::parse(R"({"mrope_section": [1, 2, 2], "rope_type": "default", "type": "default"})"));
+    CHECK(text.at("rope_theta") == json(5e4));
+    CHECK(text.at("tie_word_embeddings") == json(tied));
+    CHECK(text.at("rope_parameters").at("rope_theta") == json(5e4));
+  }
+}
+
 TEST_CASE("each broken config.json is refused, naming file, key and value") {
   const ScratchFolder scratch;
   const auto refused = [&](const std::function<void(json&)>& edit, const std::vector<std::string>& parts) {
@@ -156,8 +276,24 @@ TEST_CASE("each broken config.json is refused, naming file, key and value") {
   };
   refused([](json& root) { root["model_type"] = "llama"; }, {"model_type", "llama"});
   refused([](json& root) { root = json::array(); }, {"not an object"});
-  refused([](json& root) { root.erase("vision_config"); }, {"vision_config", "missing"});
-  refused([](json& root) { root["text_config"].erase("vocab_size"); }, {"text_config.vocab_size", "missing"});
+  // The class's own vision part, whose tokens are 3584 wide.
+  refused([](json& root) { root.erase("vision_config"); }, {"out_hidden_size", "3584", "40"});
+  for (const char* key : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+                          "num_attention_heads", "max_position_embeddings"})
+    refused([&](json& root) { root["text_config"][key] = nullptr; },
+            {std::string("text_config.") + key, "null"});
+  refused([](json& root) { root["vision_config"]["depth"] = nullptr; }, {"vision_config.depth", "null"});
+  // The class's own 8 do not divide 4 heads.
+  refused([](json& root) { root["text_config"].erase("num_key_value_heads"); },
+          {"num_key_value_heads", "8", "4"});
+  // The class's own sections fill half a head of 128, not of 10.
+  refused([](json& root) { root["text_config"]["rope_scaling"].erase("mrope_section"); },
+          {"text_config.rope_scaling.mrope_section", "missing", "16, 24, 24", "10"});
+  refused(
+      [](json& root) {
+        for (const char* key : {"rope_scaling", "rope_parameters"}) root["text_config"].erase(key);
+      },
+      {"text_config.mrope_section", "missing", "16, 24, 24", "10"});
   refused([](json& root) { root["text_config"]["vocab_size"] = "67"; },
           {"text_config.vocab_size", "not an integer"});
   refused([](json& root) { root["text_config"]["num_hidden_layers"] = 0; }, {"num_hidden_layers", "0"});
@@ -174,17 +310,17 @@ TEST_CASE("each broken config.json is refused, naming file, key and value") {
           {"num_key_value_heads", "3", "4"});
   refused(
       [](json& root) {
-        root["text_config"]["rope_parameters"]["mrope_section"] = {1, 2, 3};
+        root["text_config"]["rope_scaling"]["mrope_section"] = {1, 2, 3};
       },
       {"mrope_section", "6", "5"});
-  refused([](json& root) { root["text_config"]["rope_parameters"]["mrope_section"] = {5}; },
+  refused([](json& root) { root["text_config"]["rope_scaling"]["mrope_section"] = {5}; },
           {"mrope_section", "1 sections"});
   refused(
       [](json& root) {
-        root["text_config"]["rope_parameters"]["mrope_section"] = {-1, 3, 3};
+        root["text_config"]["rope_scaling"]["mrope_section"] = {-1, 3, 3};
       },
       {"mrope_section", "-1"});
-  refused([](json& root) { root["text_config"]["rope_parameters"]["rope_type"] = "yarn"; },
+  refused([](json& root) { root["text_config"]["rope_scaling"]["rope_type"] = "yarn"; },
           {"rope_type", "yarn"});
   refused([](json& root) { root["text_config"]["use_sliding_window"] = true; }, {"use_sliding_window"});
   refused([](json& root) { root["text_config"]["rms_norm_eps"] = -1e-6; }, {"rms_norm_eps"});
