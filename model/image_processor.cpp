@@ -9,9 +9,8 @@ FoundImageProcessor load_image_processor(const std::filesystem::path& model_fold
   const std::optional<FoundImageProcessor> found = find_image_processor(model_folder);
   if (!found)
     fail(ErrorCode::kIo,
-         "{}: no preprocessor_config.json, and no processor_config.json with an `image_processor`: one of "
-         "them "
-         "says how pictures are processed",
+         "{}: nothing says how pictures are processed: no preprocessor_config.json, and no "
+         "`image_processor` in a processor_config.json",
          model_folder.string());
   const ImageProcessorConfig& processor = found->config;
   const auto require_equal = [&](const char* key, std::int64_t here, std::int64_t model) {

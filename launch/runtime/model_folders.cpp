@@ -90,6 +90,23 @@ RandomModelOptions weights_of(const ModelInitRequest& request, const std::filesy
           .stop = request.stop};
 }
 
+/// What Hugging Face's tokenizer class does not take from tokenizer.json.
+std::string tokenizer_config_of(const ModelConfig& config) {
+  const nlohmann::ordered_json root = {
+      {"tokenizer_class", "Qwen2Tokenizer"},
+      {"processor_class", "Qwen2_5_VLProcessor"},
+      {"model_max_length", config.text.max_position_embeddings},
+      {"bos_token", nullptr},
+      {"eos_token", "<|im_end|>"},
+      {"pad_token", "<|endoftext|>"},
+      {"unk_token", nullptr},
+      {"add_bos_token", false},
+      {"clean_up_tokenization_spaces", false},
+      {"chat_template", chat_template_source()},
+  };
+  return root.dump(2) + "\n";
+}
+
 std::string make_preset(const ModelInitRequest& request) {
   std::vector<std::string> texts = request.texts;
   for (std::string& text : template_texts()) texts.push_back(std::move(text));
@@ -101,6 +118,7 @@ std::string make_preset(const ModelInitRequest& request) {
   const ModelConfig config = config_of(request, tokenizer_size);
   write_file_atomically(parts / "chat_template.json",
                         nlohmann::json{{"chat_template", chat_template_source()}}.dump(2) + "\n");
+  write_file_atomically(parts / "tokenizer_config.json", tokenizer_config_of(config));
   image_processor_of(request, config).save(parts / "preprocessor_config.json");
   return write_random_model(request.out, config, weights_of(request, parts));
 }

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <iostream>
 #include <iterator>
+#include <map>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -106,6 +107,39 @@ TEST_CASE("a sharded bfloat16 model is half as large, and inspect lists its file
   CHECK(bytes < half + 40'000);
   CHECK(run_ferro({"model", "inspect", small.string(), "--no-checksum"}).out.find(".safetensors") ==
         std::string::npos);
+}
+
+TEST_CASE("a preset's tokenizer_config.json names the tokens and the template that its other files have") {
+  const ModelBench bench;
+  const auto read = [&](const char* name) { return json::parse(read_file(bench.base / name)); };
+  const json tokenizer = read("tokenizer_config.json"), config = read("config.json"),
+             tokens = read("tokenizer.json");
+  CHECK(tokenizer.at("tokenizer_class") == "Qwen2Tokenizer");
+  CHECK(tokenizer.at("chat_template") == read("chat_template.json").at("chat_template"));
+  const json& text = config.contains("text_config") ? config.at("text_config") : config;
+  CHECK(tokenizer.at("model_max_length") == text.at("max_position_embeddings"));
+  std::map<std::string, int> ids;
+  for (const json& token : tokens.at("added_tokens")) ids[token.at("content")] = token.at("id");
+  const json generation = read("generation_config.json");
+  CHECK(generation.at("eos_token_id").at(0) == ids.at(tokenizer.at("eos_token")));
+  CHECK(generation.at("pad_token_id") == ids.at(tokenizer.at("pad_token")));
+}
+
+TEST_CASE("a model whose image processor is only nested in processor_config.json is asked and shown") {
+  const ModelBench bench;
+  const Words question{"--prompt", "What is it?", "-n", "5", "--ids", "--image", bench.picture("a.png")};
+  const std::string before = succeed(bench.ask("generate", question)).out;
+  const fs::path flat = bench.base / "preprocessor_config.json";
+  const json processor = json::parse(read_file(flat));
+  fs::remove(flat);
+  expect_exit(74, bench.ask("generate", question), {"preprocessor_config.json", "processor_config.json"});
+  write_file_atomically(bench.base / "processor_config.json", json{{"image_processor", processor}}.dump());
+  CHECK(succeed(bench.ask("generate", question)).out == before);
+  CHECK_THAT(succeed({"model", "inspect", bench.base.string(), "--no-checksum"}).out,
+             Catch::Contains("images   processor_config.json"));
+  // It wins over a preprocessor_config.json of another model.
+  write_file_atomically(flat, R"({"patch_size": 7})");
+  CHECK(succeed(bench.ask("generate", question)).out == before);
 }
 
 TEST_CASE("inspect ends with 65 and names what does not belong together") {
