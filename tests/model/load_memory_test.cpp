@@ -89,7 +89,7 @@ TEST_CASE("drawing a random model takes memory for a few pieces of it, whatever 
   std::cout << "400 MB of weights, peak grew by " << *grown / 1e6 << " MB\n";
   // At most 12 pieces ahead and one at either end, 2^22 values of 4 bytes each: 235 MB.
   CHECK(*grown < 260e6);
-  CHECK(*grown > 1e6);  // It is measured at all; what other threads' heaps still hold is taken again unseen.
+  CHECK(*grown > 16e6);  // One piece at least.
 }
 
 }  // namespace
