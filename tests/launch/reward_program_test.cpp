@@ -8,7 +8,6 @@
 #include <catch2/catch.hpp>
 
 #include "core/clock.h"
-#include "tests/core/sanitized.h"
 #include "tests/launch/reward_process.h"
 #include "tests/reward/raw_call.h"
 #include "tests/reward/service_fixture.h"
