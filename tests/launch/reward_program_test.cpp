@@ -27,6 +27,14 @@ Names with(Names more) {
   return more;
 }
 
+bool sanitized() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return true;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 TEST_CASE("ferro-reward answers within 50 ms of its start, says where, and ends with 0") {

@@ -6,12 +6,11 @@
 
 #include "reward/classification_metrics.h"
 #include "reward/reward_function.h"
-#include "tests/core/sanitized.h"
 
 namespace ferro {
 namespace {
 
-constexpr std::size_t kHostileBytes = testing::sanitized() ? 1 << 20 : 10 << 20;
+constexpr std::size_t kHostileBytes = 10 << 20;
 
 std::string repeated(const std::string& piece) {
   std::string text;
@@ -20,7 +19,7 @@ std::string repeated(const std::string& piece) {
   return text;
 }
 
-/// What makes a backtracking or rescanning matcher quadratic, each kHostileBytes long.
+/// What makes a backtracking or rescanning matcher quadratic, each ten megabytes.
 std::vector<std::string> hostile_texts() {
   const std::string opens = repeated("<answer>");
   return {repeated(std::string(1, '\0')),
@@ -40,7 +39,7 @@ std::vector<std::string> hostile_texts() {
 
 }  // namespace
 
-TEST_CASE("megabytes of hostile text are judged in linear time") {
+TEST_CASE("ten megabytes of hostile text are judged in linear time") {
   const std::vector<std::string> candidates{"angry", "sad"};
   const auto start = std::chrono::steady_clock::now();
   for (const std::string& text : hostile_texts()) {
@@ -50,7 +49,8 @@ TEST_CASE("megabytes of hostile text are judged in linear time") {
     }
     CHECK(extract_label(text, candidates, "sfew") == "unknown");
   }
-  // 13 texts of megabytes, a few passes each: seconds; a quadratic scan would take hours.
+  // 13 texts of about 10 MB, a few passes each: seconds even under a sanitizer; a quadratic scan would take
+  // days.
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(120));
 }
 
