@@ -10,6 +10,7 @@
 #include "trainer/gradient_norms.h"
 #include "trainer/grpo_generation.h"
 #include "trainer/grpo_step.h"
+#include "trainer/job_on_ranks.h"
 #include "trainer/model_keeper.h"
 #include "trainer/policy_setup.h"
 #include "trainer/rank_sums.h"
@@ -335,17 +336,7 @@ void GrpoTrainer::diverged(const Generation& generation, std::int64_t step,
 }  // namespace
 
 void train_grpo(const GrpoConfig& config, const TrainEnvironment& environment) {
-  FERRO_CHECK(environment.clock != nullptr && environment.make_loader,
-              "a job needs a clock and an image loader");
-  const auto alone = make_thread_communicators(1);
-  Communicator& world = environment.ranks != nullptr ? *environment.ranks : *alone[0];
-  run_as_rank(world, [&] {
-    check_apart(config.output_dir, config.model_name_or_path);
-    const RunStart start = agree_on_start(config.output_dir, config.saving, config.overwrite_output_dir,
-                                          config_values(config), world);
-    GrpoTrainer(config, environment, start, world).run();
-    world.barrier();  // No rank is done before the model is on the disk.
-  });
+  run_job_on_ranks<GrpoTrainer>(config, environment);
 }
 
 }  // namespace ferro
