@@ -1,6 +1,6 @@
 #pragma once
 
-#include "core/config_dump.h"
+#include "core/config_values.h"
 #include "core/error.h"
 #include "model/dist/communicator.h"
 #include "trainer/checkpoint_session.h"
