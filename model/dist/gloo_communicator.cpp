@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 
 #include <algorithm>
-#include <array>
 #include <csignal>
 #include <optional>
 #include <string_view>
@@ -18,29 +17,11 @@
 #include <gloo/transport/tcp/device.h>
 
 #include "core/error.h"
+#include "model/dist/collective.h"
 #include "model/dist/rank_order_sum.h"
 
 namespace ferro {
 namespace {
-
-enum class Operation : std::int64_t {
-  kStart,
-  kAllReduceSum,
-  kReduceScatterSum,
-  kAllGather,
-  kAllReduceMax,
-  kBroadcast,
-  kBarrier
-};
-
-const char* name_of(std::int64_t operation) {
-  constexpr std::array names{"start",      "all_reduce_sum", "reduce_scatter_sum",
-                             "all_gather", "all_reduce_max", "broadcast",
-                             "barrier"};
-  return operation >= 0 && operation < static_cast<std::int64_t>(names.size())
-             ? names[static_cast<std::size_t>(operation)]
-             : "an unknown operation";
-}
 
 /// LibTorch has functions of the same names that take other arguments.
 void check_library() {
@@ -87,8 +68,8 @@ class GlooCommunicator final : public Communicator {
  public:
   GlooCommunicator(std::shared_ptr<RankStore> store, int rank, int world_size, const GlooOptions& options)
       : store_(std::move(store)), rank_(rank), world_size_(world_size), options_(options) {
-    post(Operation::kStart);
-    guarded(Operation::kStart, options_.start_timeout, [&] {
+    post(Collective::kStart);
+    guarded(Collective::kStart, options_.start_timeout, [&] {
       auto device = gloo::transport::tcp::CreateDevice(gloo::transport::tcp::attr(options_.address.c_str()));
       auto context = std::make_shared<gloo::rendezvous::Context>(rank_, world_size_);
       context->setTimeout(options_.start_timeout);
@@ -106,7 +87,7 @@ class GlooCommunicator final : public Communicator {
   int world_size() const override { return world_size_; }
 
   void all_reduce_sum(at::Tensor& buffer) override {
-    collective(Operation::kAllReduceSum, &buffer, 0, 0, [&](const std::vector<Intent>&) {
+    collective(Collective::kAllReduceSum, &buffer, 0, 0, [&](const std::vector<Intent>&) {
       if (buffer.numel() == 0) return;
       const std::vector<std::int64_t> bounds = equal_bounds(buffer.numel(), world_size_);
       sum_own_slice(buffer, bounds);
@@ -116,21 +97,21 @@ class GlooCommunicator final : public Communicator {
 
   void reduce_scatter_sum(at::Tensor& buffer, std::span<const std::int64_t> bounds) override {
     check_bounds("reduce_scatter_sum", bounds, buffer.numel(), world_size_);
-    collective(Operation::kReduceScatterSum, &buffer, digest_of(bounds), 0, [&](const std::vector<Intent>&) {
+    collective(Collective::kReduceScatterSum, &buffer, digest_of(bounds), 0, [&](const std::vector<Intent>&) {
       if (buffer.numel() > 0) sum_own_slice(buffer, bounds);
     });
   }
 
   void all_gather(at::Tensor& buffer, std::span<const std::int64_t> bounds) override {
     check_bounds("all_gather", bounds, buffer.numel(), world_size_);
-    collective(Operation::kAllGather, &buffer, digest_of(bounds), 0, [&](const std::vector<Intent>&) {
+    collective(Collective::kAllGather, &buffer, digest_of(bounds), 0, [&](const std::vector<Intent>&) {
       if (buffer.numel() > 0) gather_slices(buffer, bounds);
     });
   }
 
   std::int64_t all_reduce_max(std::int64_t value) override {
     std::int64_t largest = value;
-    collective(Operation::kAllReduceMax, nullptr, 0, value, [&](const std::vector<Intent>& intents) {
+    collective(Collective::kAllReduceMax, nullptr, 0, value, [&](const std::vector<Intent>& intents) {
       for (const Intent& intent : intents) largest = std::max(largest, intent.value);
     });
     return largest;
@@ -138,7 +119,7 @@ class GlooCommunicator final : public Communicator {
 
   void broadcast(at::Tensor& buffer, int root) override {
     FERRO_CHECK(root >= 0 && root < world_size_, "root {} of {} ranks", root, world_size_);
-    collective(Operation::kBroadcast, &buffer, root, 0, [&](const std::vector<Intent>&) {
+    collective(Collective::kBroadcast, &buffer, root, 0, [&](const std::vector<Intent>&) {
       if (buffer.numel() == 0) return;
       gloo::BroadcastOptions broadcast(context_);
       broadcast.setOutput(static_cast<char*>(buffer.data_ptr()), buffer.nbytes());
@@ -148,7 +129,7 @@ class GlooCommunicator final : public Communicator {
   }
 
   void barrier() override {
-    collective(Operation::kBarrier, nullptr, 0, 0, [](const std::vector<Intent>&) {});
+    collective(Collective::kBarrier, nullptr, 0, 0, [](const std::vector<Intent>&) {});
   }
 
   void abandon(const Error& reason) noexcept override {
@@ -172,14 +153,13 @@ class GlooCommunicator final : public Communicator {
 
  private:
   template <class Work>
-  void collective(Operation operation, const at::Tensor* buffer, std::int64_t root, std::int64_t value,
+  void collective(Collective operation, const at::Tensor* buffer, std::int64_t root, std::int64_t value,
                   Work&& work) {
-    FERRO_CHECK(context_ != nullptr, "{} in a group that has failed",
-                name_of(static_cast<std::int64_t>(operation)));
+    FERRO_CHECK(context_ != nullptr, "{} in a group that has failed", name_of(operation));
     Intent own{static_cast<std::int64_t>(operation), 0, -1, root, value};
     if (buffer != nullptr) {
       FERRO_CHECK(buffer->is_contiguous() && buffer->device().is_cpu(), "{}: a buffer on {}, contiguous {}",
-                  name_of(own.operation), buffer->device().str(), buffer->is_contiguous());
+                  name_of(Collective{own.operation}), buffer->device().str(), buffer->is_contiguous());
       own.elements = buffer->numel();
       own.dtype = static_cast<std::int64_t>(buffer->scalar_type());
     }
@@ -201,16 +181,16 @@ class GlooCommunicator final : public Communicator {
     for (std::size_t r = 1; r < intents.size(); ++r) {
       const Intent& other = intents[r];
       FERRO_CHECK(other.operation == first.operation, "rank {} calls {}, rank 0 calls {}", r,
-                  name_of(other.operation), name_of(first.operation));
+                  name_of(Collective{other.operation}), name_of(Collective{first.operation}));
       FERRO_CHECK(
-          other.root == first.root || first.operation != static_cast<std::int64_t>(Operation::kBroadcast),
+          other.root == first.root || first.operation != static_cast<std::int64_t>(Collective::kBroadcast),
           "rank {} broadcasts from {}, rank 0 from {}", r, other.root, first.root);
       FERRO_CHECK(other.elements == first.elements && other.dtype == first.dtype,
-                  "{}: rank {} has {} elements of {}, rank 0 {} of {}", name_of(first.operation), r,
-                  other.elements, at::toString(static_cast<at::ScalarType>(other.dtype)), first.elements,
+                  "{}: rank {} has {} elements of {}, rank 0 {} of {}", name_of(Collective{first.operation}),
+                  r, other.elements, at::toString(static_cast<at::ScalarType>(other.dtype)), first.elements,
                   at::toString(static_cast<at::ScalarType>(first.dtype)));
       FERRO_CHECK(other.root == first.root, "{}: rank {} and rank 0 cut their buffers differently",
-                  name_of(first.operation), r);
+                  name_of(Collective{first.operation}), r);
     }
   }
 
@@ -248,13 +228,12 @@ class GlooCommunicator final : public Communicator {
   std::string post_key(int rank) const { return options_.group + "/at/" + std::to_string(rank); }
 
   /// Where this rank is, for those that wait for it.
-  void post(Operation operation) {
-    store_->set(post_key(rank_),
-                fmt::format("{} {}", collectives_, name_of(static_cast<std::int64_t>(operation))));
+  void post(Collective operation) {
+    store_->set(post_key(rank_), fmt::format("{} {}", collectives_, name_of(operation)));
   }
 
   template <class Work>
-  void guarded(Operation operation, std::chrono::milliseconds timeout, Work&& work) {
+  void guarded(Collective operation, std::chrono::milliseconds timeout, Work&& work) {
     const auto begin = std::chrono::steady_clock::now();
     try {
       work();
@@ -267,7 +246,7 @@ class GlooCommunicator final : public Communicator {
       const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
       fail(ErrorCode::kUnavailable,
            "rank {} of {}: collective {} ({}) failed after {:.1f} s (limit {:.1f} s): {}; Gloo: {}", rank_,
-           world_size_, collectives_, name_of(static_cast<std::int64_t>(operation)), waited.count(),
+           world_size_, collectives_, name_of(operation), waited.count(),
            std::chrono::duration<double>(timeout).count(), who_is_behind(), error.what());
     }
   }

@@ -5,45 +5,16 @@
 #include <mutex>
 #include <optional>
 
+#include "model/dist/collective.h"
 #include "model/dist/communicator.h"
 #include "model/dist/rank_order_sum.h"
 
 namespace ferro {
 namespace {
 
-enum class Operation {
-  kNone,
-  kAllReduceSum,
-  kReduceScatterSum,
-  kAllGather,
-  kAllReduceMax,
-  kBroadcast,
-  kBarrier
-};
-
-const char* name_of(Operation operation) {
-  switch (operation) {
-    case Operation::kAllReduceSum:
-      return "all_reduce_sum";
-    case Operation::kReduceScatterSum:
-      return "reduce_scatter_sum";
-    case Operation::kAllGather:
-      return "all_gather";
-    case Operation::kAllReduceMax:
-      return "all_reduce_max";
-    case Operation::kBroadcast:
-      return "broadcast";
-    case Operation::kBarrier:
-      return "barrier";
-    case Operation::kNone:
-      break;
-  }
-  return "nothing";
-}
-
 /// What a rank brings to a collective.
 struct Post {
-  Operation operation = Operation::kNone;
+  Collective operation = Collective::kNone;
   at::Tensor buffer;
   std::int64_t value = 0;  ///< all_reduce_max: its operand; broadcast: the root; else of the bounds.
 };
@@ -76,7 +47,7 @@ class ThreadCommunicator final : public Communicator {
   int world_size() const override { return static_cast<int>(group_->posts.size()); }
 
   void all_reduce_sum(at::Tensor& buffer) override {
-    begin({Operation::kAllReduceSum, buffer, 0});
+    begin({Collective::kAllReduceSum, buffer, 0});
     const std::vector<std::int64_t> bounds = equal_bounds(buffer.numel(), world_size());
     const at::Tensor sum = sum_of_slice(bounds);
     if (sum.defined())
@@ -86,7 +57,7 @@ class ThreadCommunicator final : public Communicator {
 
   void reduce_scatter_sum(at::Tensor& buffer, std::span<const std::int64_t> bounds) override {
     check_bounds("reduce_scatter_sum", bounds, buffer.numel(), world_size());
-    begin({Operation::kReduceScatterSum, buffer, digest_of(bounds)});
+    begin({Collective::kReduceScatterSum, buffer, digest_of(bounds)});
     const at::Tensor sum = sum_of_slice(bounds);
     // Others read only their own slices of this buffer.
     if (sum.defined()) slice_of(buffer, bounds, rank_).copy_(sum);
@@ -95,7 +66,7 @@ class ThreadCommunicator final : public Communicator {
 
   void all_gather(at::Tensor& buffer, std::span<const std::int64_t> bounds) override {
     check_bounds("all_gather", bounds, buffer.numel(), world_size());
-    begin({Operation::kAllGather, buffer, digest_of(bounds)});
+    begin({Collective::kAllGather, buffer, digest_of(bounds)});
     const at::NoGradGuard no_grad;
     for (int r = 0; r < world_size(); ++r)
       if (r != rank_)
@@ -105,7 +76,7 @@ class ThreadCommunicator final : public Communicator {
   }
 
   std::int64_t all_reduce_max(std::int64_t value) override {
-    begin({Operation::kAllReduceMax, {}, value});
+    begin({Collective::kAllReduceMax, {}, value});
     std::int64_t largest = value;
     for (const Post& post : group_->posts) largest = std::max(largest, post.value);
     end();
@@ -114,13 +85,13 @@ class ThreadCommunicator final : public Communicator {
 
   void broadcast(at::Tensor& buffer, int root) override {
     FERRO_CHECK(root >= 0 && root < world_size(), "root {} of {} ranks", root, world_size());
-    begin({Operation::kBroadcast, buffer, root});
+    begin({Collective::kBroadcast, buffer, root});
     if (root != rank_) buffer.copy_(group_->posts[static_cast<std::size_t>(root)].buffer);
     end();
   }
 
   void barrier() override {
-    begin({Operation::kBarrier, {}, 0});
+    begin({Collective::kBarrier, {}, 0});
     end();
   }
 
@@ -179,7 +150,7 @@ class ThreadCommunicator final : public Communicator {
       const Post& post = group_->posts[r];
       FERRO_CHECK(post.operation == first.operation, "rank {} calls {}, rank 0 calls {}", r,
                   name_of(post.operation), name_of(first.operation));
-      if (post.operation == Operation::kBroadcast)
+      if (post.operation == Collective::kBroadcast)
         FERRO_CHECK(post.value == first.value, "rank {} broadcasts from {}, rank 0 from {}", r, post.value,
                     first.value);
       if (!first.buffer.defined()) continue;
