@@ -3,14 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
-#include <stop_token>
-
-#include <catch2/catch.hpp>
-#include <nlohmann/json.hpp>
 
 #include "data/packing.h"
-#include "model/model_folder.h"
-#include "tests/trainer/resume_job.h"
 #include "trainer/sft_step.h"
 
 namespace ferro {
@@ -18,97 +12,16 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-using testing::differences;
+using testing::check_same_metrics;
+using testing::check_same_step;
+using testing::make_cold_start;
 using testing::on_ranks;
-using testing::RankEnd;
+using testing::prompts_of;
+using testing::short_grpo;
+using testing::short_sft;
 using testing::TinyJob;
-
-const std::set<std::string> kNoDifference;
-
-template <class Config>
-using Train = void (*)(const Config&, const TrainEnvironment&);
-
-template <class Config>
-void train_on_ranks(int ranks, const TinyJob& job, const Config& config, Train<Config> train) {
-  const auto ends = on_ranks(ranks, job.environment,
-                             [&](int, TrainEnvironment& environment) { train(config, environment); });
-  for (const RankEnd& end : ends) {
-    INFO(end.what);
-    CHECK_FALSE(end.code.has_value());
-  }
-}
-
-at::Tensor weights_of(const fs::path& folder) {
-  return load_model(folder, false).arena.weights.to(at::kDouble);
-}
-
-/// Two steps from the same weights are the same but for the order of fp32 sums: the bounds of the golden
-/// training files.
-void check_same_step(const fs::path& start, const fs::path& a, const fs::path& b) {
-  const at::Tensor from = weights_of(start), left = weights_of(a) - from, right = weights_of(b) - from;
-  const double largest = left.abs().max().item<double>();
-  REQUIRE(largest > 0);
-  CHECK(left.dot(right).item<double>() / (left.norm() * right.norm()).item<double>() >= 0.9995);
-  CHECK((left - right).abs().max().item<double>() <= 0.25 * largest);
-}
-
-void check_same_metrics(const TinyJob& job, const std::string& a, const std::string& b, std::size_t lines) {
-  const auto left = testing::lines_of(job.read(a + "/metrics.jsonl")),
-             right = testing::lines_of(job.read(b + "/metrics.jsonl"));
-  REQUIRE(left.size() == right.size());
-  REQUIRE(left.size() >= lines);
-  for (std::size_t i = 0; i < lines; ++i) {
-    CHECK(left[i].size() == right[i].size());
-    for (const auto& [name, value] : left[i].items()) {
-      INFO(name << " of line " << i);
-      REQUIRE(right[i].contains(name));
-      if (value.is_null() || right[i].at(name).is_null()) {
-        CHECK(value == right[i].at(name));
-        continue;
-      }
-      const double x = value.get<double>(), y = right[i].at(name).get<double>();
-      const double bound = name == "loss" ? 2e-6 : 1e-5 + 1e-4 * std::abs(x);
-      CHECK(std::abs(x - y) <= bound);
-    }
-  }
-}
-
-/// Rows of each step, as the rollout files name them.
-std::vector<std::vector<std::int64_t>> prompts_of(const TinyJob& job, const std::string& run, int steps) {
-  std::vector<std::vector<std::int64_t>> prompts;
-  for (int step = 1; step <= steps; ++step) {
-    auto& own = prompts.emplace_back();
-    for (const json& line :
-         testing::lines_of(job.read(fmt::format("{}/rollouts/step-{:06d}.jsonl", run, step))))
-      if (line.at("generation") == 0) own.push_back(line.at("sample_id").get<std::int64_t>());
-  }
-  return prompts;
-}
-
-SftConfig short_sft(const TinyJob& job, const std::string& name, std::int64_t steps) {
-  SftConfig config = job.sft(name);
-  config.max_steps = steps;
-  config.optimizer.lr_scheduler_type = "constant";
-  return config;
-}
-
-GrpoConfig short_grpo(const TinyJob& job, const std::string& name, std::int64_t steps) {
-  GrpoConfig config = job.grpo(name, "cold/model");
-  config.max_steps = steps;
-  config.prompts_per_step = 8;
-  config.max_completion_length = 32;
-  config.save_rollouts_steps = 1;
-  config.optimizer.lr_scheduler_type = "constant";
-  return config;
-}
-
-/// A model whose answers differ in their rewards.
-void make_cold_start(const TinyJob& job) {
-  SftConfig config = job.sft("cold");
-  config.num_train_epochs = 16;
-  config.data.eval_file.clear();
-  train_sft(config, job.environment);
-}
+using testing::Train;
+using testing::train_on_ranks;
 
 /// `config` on one rank, two and three: the first step is the same step, with the same metrics.
 template <class Config>
@@ -305,136 +218,6 @@ TEST_CASE("a sharded optimizer does the same under an adapter and in GRPO") {
   CHECK(job.read("whole/adapter/adapter_model.safetensors") ==
         job.read("sharded/adapter/adapter_model.safetensors"));
   CHECK(job.read("whole/metrics.jsonl") == job.read("sharded/metrics.jsonl"));
-}
-
-TEST_CASE("what ends one rank ends all, with its message and code") {
-  const TinyJob job;
-  const auto loaders = job.environment.make_loader;
-  for (const int failing : {0, 1}) {
-    const auto ends = on_ranks(3, job.environment, [&](int rank, TrainEnvironment& environment) {
-      environment.make_loader = [&loaders, rank, failing](const auto&... parts) {
-        if (rank == failing) fail(ErrorCode::kOutOfMemory, "no room for pictures");
-        return loaders(parts...);
-      };
-      train_sft(short_sft(job, "a" + std::to_string(failing), 2), environment);
-    });
-    for (const RankEnd& end : ends) {
-      CHECK(end.code == ErrorCode::kOutOfMemory);
-      CHECK_THAT(end.what, Catch::Contains("no room for pictures"));
-    }
-  }
-}
-
-TEST_CASE("early refusals are those of all ranks") {
-  const TinyJob job;
-  std::filesystem::create_directories(job.root() / "taken");
-  std::ofstream(job.root() / "taken/thesis.txt") << "years of work";
-  const auto taken = on_ranks(2, job.environment, [&](int, TrainEnvironment& environment) {
-    train_sft(short_sft(job, "taken", 1), environment);
-  });
-  for (const RankEnd& end : taken) {
-    CHECK(end.code == ErrorCode::kConfig);
-    CHECK_THAT(end.what, Catch::Contains("taken is not empty"));
-  }
-  const auto settings = on_ranks(2, job.environment, [&](int rank, TrainEnvironment& environment) {
-    SftConfig config = short_sft(job, "a", 1);
-    config.optimizer.learning_rate = rank == 0 ? 1e-3 : 2e-3;
-    train_sft(config, environment);
-  });
-  for (const RankEnd& end : settings) {
-    CHECK(end.code == ErrorCode::kConfig);
-    CHECK_THAT(end.what, Catch::Contains("optimizer.learning_rate differs between the ranks: rank 0 has "
-                                         "`0.001`, rank 1 has `0.002`"));
-  }
-  CHECK_FALSE(std::filesystem::exists(job.root() / "a"));
-}
-
-TEST_CASE("when no row can be used every rank says so") {
-  const TinyJob job;
-  json rows = json::array();
-  for (int i = 0; i < 6; ++i) {
-    const std::string image = "broken_" + std::to_string(i) + ".png";
-    std::ofstream(job.root() / image) << "x";
-    rows.push_back({{"image_path", image}, {"question", "which?"}, {"response", "none"}});
-  }
-  write_file_atomically(job.root() / "broken.json", rows.dump());
-  const auto ends = on_ranks(2, job.environment, [&](int, TrainEnvironment& environment) {
-    SftConfig config = short_sft(job, "a", 4);
-    config.data.train_file = (job.root() / "broken.json").string();
-    config.data.eval_file.clear();
-    train_sft(config, environment);
-  });
-  for (const RankEnd& end : ends) {
-    CHECK(end.code == ErrorCode::kData);
-    CHECK_THAT(end.what, Catch::Contains("not one of its 6 rows can be used"));
-  }
-}
-
-TEST_CASE("told to stop, one rank stops all at the same step, and all go on to the same bytes") {
-  const TinyJob job;
-  SftConfig config = short_sft(job, "a", 3);
-  train_on_ranks(2, job, config, &train_sft);
-  config.output_dir = (job.root() / "b").string();
-  config.saving.resume_from_checkpoint = "true";
-  for (int start = 0; start < 2; ++start) {
-    const auto ends = on_ranks(2, job.environment, [&](int rank, TrainEnvironment& environment) {
-      std::stop_source source;
-      if (rank == 1) source.request_stop();
-      environment.stop = source.get_token();
-      train_sft(config, environment);
-    });
-    for (const RankEnd& end : ends) CHECK(end.code == ErrorCode::kCheckpointed);
-  }
-  train_on_ranks(2, job, config, &train_sft);
-  fs::remove_all(job.root() / "b/checkpoints");
-  CHECK(differences(job.root() / "a", job.root() / "b") == kNoDifference);
-}
-
-namespace {
-
-/// A run on two ranks, killed after each of `steps`: two ranks go on to its bytes, one and three take the
-/// same next step.
-template <class Config>
-void check_ranks_resume(const TinyJob& job, Config config, Train<Config> train,
-                        std::initializer_list<std::int64_t> steps) {
-  config.saving.save_steps = 1;
-  config.saving.save_total_limit = 0;
-  train_on_ranks(2, job, config, train);
-  const fs::path whole = config.output_dir;
-  config.saving.resume_from_checkpoint = "true";
-  for (const std::int64_t step : steps) {
-    const auto go_on = [&](int ranks) {
-      const fs::path copy = fmt::format("{}_after_{}_on_{}", whole.string(), step, ranks);
-      testing::copy_killed_run(whole, copy, step);
-      config.output_dir = copy.string();
-      train_on_ranks(ranks, job, config, train);
-      return copy;
-    };
-    CHECK(differences(whole, go_on(2)) == kNoDifference);
-    for (const int ranks : {1, 3}) {
-      const fs::path copy = go_on(ranks);
-      const auto at = [&](const fs::path& run, std::int64_t number) {
-        return run / fmt::format("checkpoints/step-{:06d}/model", number);
-      };
-      check_same_step(at(whole, step), at(whole, step + 1), at(copy, step + 1));
-      CHECK(read_file(copy / "set_aside.jsonl") == read_file(whole / "set_aside.jsonl"));
-    }
-  }
-}
-
-}  // namespace
-
-TEST_CASE("SFT on ranks resumes to the same bytes on as many, and takes the same step on others") {
-  const TinyJob job;
-  check_ranks_resume(job, short_sft(job, "a", 5), &train_sft, {1, 3});
-}
-
-TEST_CASE("GRPO on ranks resumes to the same bytes on as many, and takes the same step on others") {
-  const TinyJob job;
-  make_cold_start(job);
-  check_ranks_resume(job, short_grpo(job, "a", 3), &train_grpo, {1, 2});
-  for (const int ranks : {1, 3})
-    CHECK(prompts_of(job, "a", 3) == prompts_of(job, fmt::format("a_after_1_on_{}", ranks), 3));
 }
 
 }  // namespace ferro
