@@ -70,12 +70,12 @@ class Planner {
 
 }  // namespace
 
-bool needs_groups_without_signal(const PolicyLossConfig& loss) {
-  return loss.beta > 0 || loss.loss_type == "bnpo" || loss.entropy_coef != 0 || loss.top_entropy_quantile < 1;
-}
-
 bool depends_on_micro_batches(const PolicyLossConfig& loss) {
   return loss.loss_type == "bnpo" || loss.entropy_coef != 0 || loss.top_entropy_quantile < 1;
+}
+
+bool needs_groups_without_signal(const PolicyLossConfig& loss) {
+  return loss.beta > 0 || depends_on_micro_batches(loss);
 }
 
 StepPlan plan_steps(std::span<const JudgedGroup> groups, const StepPlanSettings& settings) {
