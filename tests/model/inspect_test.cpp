@@ -170,13 +170,23 @@ TEST_CASE("shards without their index are no model") {
                         {"model.safetensors.index.json"});
 }
 
-TEST_CASE("a processor that cuts other patches than the model takes is a problem") {
-  const ScratchFolder scratch;
-  const fs::path folder = scratch / "model";
+namespace {
+
+/// A small model and the processor that fits it.
+ImageProcessorConfig save_with_processor(const fs::path& folder) {
   save_model(small_model(true, true), folder, {});
   ImageProcessorConfig processor;
   processor.patch_size = 4;
   processor.save(folder / "preprocessor_config.json");
+  return processor;
+}
+
+}  // namespace
+
+TEST_CASE("a processor that cuts other patches than the model takes is a problem") {
+  const ScratchFolder scratch;
+  const fs::path folder = scratch / "model";
+  ImageProcessorConfig processor = save_with_processor(folder);
   CHECK_THAT(inspect_model(folder, false).report,
              Catch::Contains("as config.json says, 3136 to 12845056 pixels"));
   processor.merge_size = 3;
@@ -190,10 +200,7 @@ TEST_CASE("a processor that cuts other patches than the model takes is a problem
 TEST_CASE("the image processor that a report shows is the nested one where there is one") {
   const ScratchFolder scratch;
   const fs::path folder = scratch / "model";
-  save_model(small_model(true, true), folder, {});
-  ImageProcessorConfig processor;
-  processor.patch_size = 4;
-  processor.save(folder / "preprocessor_config.json");
+  save_with_processor(folder);
   write_file_atomically(folder / "processor_config.json",
                         R"({"image_processor": {"patch_size": 4, "size": {"shortest_edge": 64,
                             "longest_edge": 2304}}})");
